@@ -33,3 +33,9 @@ def unknown(kind: str, name: str, known: Iterable[str], *, most: int = 12) -> Us
     known = sorted(str(k) for k in known)
     listed = ", ".join(known[:most]) + (f", … ({len(known)} in all)" if len(known) > most else "")
     return UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}; known: {listed}")
+
+
+def check(condition: bool, message: str) -> None:
+    """Raises UserError(message) unless the condition holds."""
+    if not condition:
+        raise UserError(message)

@@ -1,0 +1,152 @@
+"""Config files: load one with a preset, apply command-line overrides, compare two configs.
+
+    config = load("configs/yoto_cifar.py:smoke")
+    override(config, "optim.lr", "3e-4")
+
+A config file defines `get_config(preset) -> ConfigDict`, `PRESETS` (name -> dotted-path overrides), and `sweep(preset)`,
+the points of the paper's tables as dotted-path overrides. Overrides are parsed here and not by
+`ml_collections.config_flags`, whose errors are tracebacks in a string: ours name the key, the nearest valid one and the type.
+"""
+
+import ast
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxrepro.config import RunConfig, to_dict
+from jaxrepro.errors import UserError, unknown
+
+# Sections and keys that may differ when a run is resumed: they change what is kept and where it runs, not the result.
+RESUMABLE = ("log", "checkpoint", "parallel", "eval", "train.duration", "data.resident_limit_mb")
+
+
+def make_config(config: RunConfig, preset: str, presets: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
+    """Returns the locked ConfigDict of a typed config with a preset's overrides applied.
+
+    Args:
+      config: the paper's values, an experiment's own dataclass.
+      preset: a key of `presets`, or "paper" for `config` as it is.
+      presets: preset -> {dotted path: value}.
+
+    Raises:
+      UserError: no such preset, or an override that fits no key.
+    """
+    if preset not in {"paper", *presets}:
+        raise unknown(f"preset of {config.name}", preset, {"paper", *presets})
+    result = ConfigDict(to_dict(config))
+    result.lock()
+    for path, value in {"preset": preset, **presets.get(preset, {})}.items():
+        set_value(result, path, value)
+    return result
+
+
+def load_module(path: str) -> Any:
+    """Returns the module of a config file.
+
+    Raises:
+      UserError: the file does not exist or defines no `get_config`.
+    """
+    file = Path(path)
+    if not file.is_file():
+        known = sorted(str(p) for p in (file.parent if file.parent.is_dir() else Path("configs")).glob("[a-z]*.py"))
+        raise unknown("config file", path, known)
+    spec = importlib.util.spec_from_file_location(f"jaxrepro_config_{file.stem}", file)
+    if spec is None:
+        raise UserError(f"config file {path} is not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"config file {path} defines no get_config(preset)")
+    return module
+
+
+def split_preset(path_and_preset: str) -> tuple[str, str]:
+    """Returns (path, preset) of "configs/yoto_cifar.py:smoke"; the preset is "paper" where none is given."""
+    path, _, preset = path_and_preset.partition(":")
+    return path, preset or "paper"
+
+
+def load(path_and_preset: str) -> ConfigDict:
+    """Returns the config of "FILE[:PRESET]"."""
+    path, preset = split_preset(path_and_preset)
+    return load_module(path).get_config(preset)
+
+
+def sweep_points(path_and_preset: str) -> list[dict[str, Any]]:
+    """Returns the points of a config file's `sweep(preset)`, each a dict of dotted-path overrides."""
+    path, preset = split_preset(path_and_preset)
+    module = load_module(path)
+    if not hasattr(module, "sweep"):
+        raise UserError(f"config file {path} defines no sweep(preset); run it without --sweep")
+    return list(module.sweep(preset))
+
+
+def point_name(point: Mapping[str, Any]) -> str:
+    """Returns a sweep point's folder name, e.g. "model.width=2,model.beta=16.0"."""
+    text = ",".join(f"{k}={v}" for k, v in point.items()) or "default"
+    return "".join(c if c.isalnum() or c in "=.,-_()" else "_" for c in text)
+
+
+def set_value(config: ConfigDict, path: str, value: Any) -> None:
+    """Sets config.<path> to `value`, which must have the type of the value it replaces.
+
+    Raises:
+      UserError: no such key (with the nearest one), a section in place of a value, or another type.
+    """
+    *sections, last = path.split(".")
+    node, walked = config, "config"
+    for name in [*sections, last]:
+        if not isinstance(node, ConfigDict):
+            raise UserError(f"{walked} is a value, not a section; it has no key {name!r}")
+        if name not in node:
+            raise unknown(f"key in {walked}:", name, node.keys())
+        walked, parent, node = f"{walked}.{name}", node, node[name]
+    if isinstance(node, ConfigDict):
+        raise UserError(f"{walked} is a section; set one of its keys: {', '.join(sorted(node.keys()))}")
+    if isinstance(node, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(node, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if type(node) is not type(value):
+        example = f"(such as {node!r})"
+        raise UserError(f"{walked} is {value!r} ({type(value).__name__}); it must be {type(node).__name__} {example}")
+    parent[last] = value
+
+
+def override(config: ConfigDict, path: str, text: str) -> None:
+    """Applies a command-line override; `text` is a Python literal, or a bare word for a string key."""
+    current = config
+    for name in path.split("."):
+        current = current[name] if isinstance(current, ConfigDict) and name in current else None
+    value: Any = text
+    if not isinstance(current, str):
+        try:
+            value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        except (ValueError, SyntaxError):
+            value = text
+    set_value(config, path, value)
+
+
+def flatten(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Returns {dotted path: value} of every leaf of nested dicts."""
+    found = {}
+    for name, value in config.items():
+        found |= flatten(value, f"{path}{name}.") if isinstance(value, Mapping) else {f"{path}{name}": value}
+    return found
+
+
+def is_resumable(path: str) -> bool:
+    """Returns whether the key may differ when a run is resumed."""
+    return any(path == r or path.startswith(r + ".") for r in RESUMABLE)
+
+
+def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any], workdir: Path) -> None:
+    """Raises UserError if a run folder's config differs in a field that decides the result."""
+    a, b = flatten(old), flatten(new)
+    differing = [k for k in sorted({*a, *b}) if a.get(k) != b.get(k) and not is_resumable(k)]
+    if differing:
+        fields = "; ".join(f"config.{k} was {a.get(k)!r}, now {b.get(k)!r}" for k in differing)
+        raise UserError(f"{workdir} holds a run with another config: {fields}. Give another --workdir, or --restart")

@@ -1,0 +1,115 @@
+"""The beta-VAE over a grid of loss weights: KL and reconstruction at every beta, reconstructions and prior samples.
+
+Its records are the points of YOTO's figures 1a and 1b; `jaxrepro.report` draws those from one run or from a whole sweep.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrepro import mesh as mesh_lib
+from jaxrepro.evaluators.means import dataset_means
+from jaxrepro.evaluators.pictures import image_rows
+from jaxrepro.experiment import Evaluation, Evaluator, Record
+
+Params = Any
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trained model as the evaluator sees it; every function is pure and is jitted here.
+
+    Attributes:
+      label: row of the records, "YOTO 2x" or "fixed beta=16 1x".
+      beta: 0 for the conditional model, else the one it was trained for.
+      params: `state -> params`.
+      terms: `(params, images uint8 [B, ...], beta [B], key) -> {"reconstruction", "kl"}`, nats per image [B].
+      reconstruct: `(params, images uint8 [n, ...], beta [n]) -> uint8 [n, H, W, C]`, at the posterior mean.
+      sample: `(params, beta [n], key) -> uint8 [n, H, W, C]`, from the prior.
+    """
+
+    label: str
+    beta: float
+    params: Callable[[Any], Params]
+    terms: Callable[..., Mapping[str, jax.Array]]
+    reconstruct: Callable[..., jax.Array]
+    sample: Callable[..., jax.Array]
+
+
+def beta_grid(
+    models: Sequence[Model],
+    images: np.ndarray,
+    *,
+    split: str,
+    every: int,
+    grid: Sequence[float],
+    pictured: Sequence[float],
+    batch_size: int,
+    num_pictured: int = 10,
+) -> Evaluator:
+    """Returns the evaluator of all models of a run on `images` uint8 [N, H, W, C]."""
+    steps = {m.label: _jitted(m, batch_size) for m in models}
+
+    def evaluate(state, images, key) -> Evaluation:
+        key, sample_key = jax.random.split(key)
+        metrics, records = {}, []
+        for model in models:
+            for beta in [model.beta] if model.beta else grid:
+                terms = mesh_lib.to_host(steps[model.label][0](model.params(state), images, jnp.float32(beta), key))
+                terms["loss"] = terms["reconstruction"] + beta * terms["kl"]
+                records += [
+                    Record("figure 1a", model.label, f"beta={beta:g}", name, float(terms[name]), "nats per image")
+                    for name in ("kl", "reconstruction")
+                ]
+                if model.beta or beta in pictured:
+                    prefix = f"fixed_beta_{beta:g}/" if model.beta else f"beta_{beta:g}/"
+                    metrics |= {prefix + name: float(value) for name, value in terms.items()}
+        means = {r: np.mean([x.value for x in records if x.metric == r and x.row == models[0].label]) for r in ("kl", "reconstruction")}
+        pictures = _pictures(models, steps, state, images[:num_pictured], sample_key, pictured)
+        return Evaluation(metrics | means, pictures, records)
+
+    return Evaluator("beta_grid", split, every, evaluate, images)
+
+
+def _jitted(model: Model, batch_size: int) -> tuple[Callable, Callable, Callable]:
+    """Returns jitted (terms over the dataset, reconstruct, sample), each taking a scalar beta."""
+
+    @jax.jit
+    def terms(params, images, beta, key):
+        def one(batch, key):
+            return model.terms(params, batch, jnp.full(len(batch), beta), key)
+
+        return dataset_means(one, images, batch_size, key)
+
+    @jax.jit
+    def reconstruct(params, images, beta):
+        return model.reconstruct(params, images, jnp.full(len(images), beta))
+
+    @jax.jit
+    def sample(params, images, beta, key):
+        return model.sample(params, jnp.full(len(images), beta), key)
+
+    return terms, reconstruct, sample
+
+
+def _pictures(models, steps, state, images, key, pictured) -> dict[str, Any]:
+    """Returns reconstructions and prior samples (figure 2): fixed and conditional models side by side at each beta."""
+    reconstructions, samples = [("test images", mesh_lib.to_host(images))], []
+    for beta in sorted({*pictured, *(m.beta for m in models if m.beta)}):
+        for model in models:
+            if model.beta not in (0, beta):
+                continue
+            _, reconstruct, sample = steps[model.label]
+            label = model.label if model.beta else f"{model.label}, beta={beta:g}"
+            b = jnp.float32(beta)
+            params = model.params(state)
+            reconstructions.append((label, mesh_lib.to_host(reconstruct(params, images, b))))
+            samples.append((label, mesh_lib.to_host(sample(params, images, b, key))))
+    return {
+        "reconstructions": image_rows(reconstructions, "Reconstructions of test images (figure 2)"),
+        "samples": image_rows(samples, "Samples from the prior"),
+    }

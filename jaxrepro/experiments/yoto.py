@@ -1,0 +1,244 @@
+"""YOTO on the beta-VAE: one conditional model for a whole range of loss weights, and fixed-weight baselines.
+
+    python launch.py --config=configs/yoto_cifar.py:smoke
+
+Each training example draws its own beta, log-uniform; the network sees log beta. A run may train fixed-weight models
+beside the conditional one, in the same program and on the same batches (`config.beta.baselines`): its state is a dict of
+members, one of them conditional.
+
+Source: Dosovitskiy & Djolonga, "You Only Train Once: Loss-Conditional Training of Deep Networks" (ICLR 2020) and the
+released code; a reproduction report (preset `report`) where it differs.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from jaxrepro.config import Precision, RunConfig
+from jaxrepro.data import augment, load_dataset, make_source, read_split
+from jaxrepro.durations import num_steps
+from jaxrepro.errors import UserError, check
+from jaxrepro.evaluators import beta_grid
+from jaxrepro.experiment import Experiment
+from jaxrepro.losses import vae as losses
+from jaxrepro.metrics import Mean
+from jaxrepro.models.conv_vae import Conditioning, ConvVAE, Likelihood, VAEConfig, output_mean, positive
+from jaxrepro.optim import make_optimizer
+
+CONDITIONAL = "conditional"
+
+
+@dataclass(frozen=True)
+class BetaConfig:
+    """The loss weight of the KL term.
+
+    low, high: beta is log-uniform in [low, high], drawn per example. fixed: 0, or the beta of a fixed-weight model in
+    place of the conditional one. baselines: betas of fixed-weight models trained beside it. grid: where the conditional
+    model is evaluated. pictured: betas of the reconstructions and samples.
+    """
+
+    low: float = 0.125
+    high: float = 512.0
+    fixed: float = 0.0
+    baselines: tuple[float, ...] = ()
+    grid: tuple[float, ...] = tuple(2.0**n for n in range(-3, 10))
+    pictured: tuple[float, ...] = (1.0, 128.0, 512.0)
+
+    def __post_init__(self):
+        check(0 < self.low <= self.high, f"low is {self.low} and high {self.high}; it must be 0 < low <= high")
+        check(self.fixed >= 0, f"fixed is {self.fixed}; it must be 0 (conditional) or a positive beta")
+        for name in ("baselines", "grid", "pictured"):
+            check(all(b > 0 for b in getattr(self, name)), f"{name} is {getattr(self, name)}; each must be positive")
+        check(len(self.grid) > 0, "grid is empty; give at least one beta")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """resize: bilinear, to this size before a random crop back to the image's size; 0 = no crop. flip: left to right."""
+
+    resize: int = 40
+    flip: bool = True
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    model: VAEConfig = VAEConfig()
+    beta: BetaConfig = BetaConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+    def __post_init__(self):
+        super().__post_init__()
+        height = self.model.image_shape[0]
+        resize = self.augment.resize
+        check(resize == 0 or resize >= height, f"augment.resize is {resize}; it must be 0 or at least {height}")
+
+
+@struct.dataclass
+class Member:
+    """One model in training."""
+
+    params: Any
+    opt_state: Any
+
+
+def members(config: Config) -> dict[str, float]:
+    """Returns name -> beta of every model of a run; 0 stands for the conditional one."""
+    if config.beta.fixed:
+        return {fixed_name(config.beta.fixed): config.beta.fixed}
+    return {CONDITIONAL: 0.0} | {fixed_name(beta): beta for beta in config.beta.baselines}
+
+
+def fixed_name(beta: float) -> str:
+    return f"fixed_beta_{beta:g}"
+
+
+def make_model(config: Config, beta: float) -> ConvVAE:
+    """Returns the conditional network (beta = 0), or the same network without conditioning."""
+    dtype = jnp.bfloat16 if config.precision == Precision.BFLOAT16 else jnp.float32
+    model = config.model if beta == 0 else dataclasses.replace(config.model, conditioning=Conditioning.NONE)
+    return ConvVAE(model, dtype=dtype)
+
+
+def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
+    """Returns the parameters of every member."""
+    images = jnp.zeros((1, *config.model.image_shape))
+    return {
+        name: make_model(config, beta).init(jax.random.fold_in(key, i), images, jnp.ones(1), key)["params"]
+        for i, (name, beta) in enumerate(members(config).items())
+    }
+
+
+def to_model_range(config: Config, images: jax.Array) -> jax.Array:
+    """Returns images [0, 1] in the model's range: [-1, 1] for a Gaussian likelihood, [0, 1] for a Bernoulli one."""
+    return 2 * images - 1 if config.model.likelihood == Likelihood.GAUSSIAN else images
+
+
+def prepare(config: Config, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """Returns uint8 images [B, H, W, C] as the model sees them; augmented where a key is given."""
+    images = images.astype(jnp.float32) / 255
+    if key is not None:
+        crop_key, flip_key = jax.random.split(key)
+        if config.augment.resize:
+            images = augment.resize(images, config.augment.resize)
+            images = augment.random_crop(crop_key, images, config.model.image_shape[0])
+        if config.augment.flip:
+            images = augment.random_flip(flip_key, images)
+    return to_model_range(config, images)
+
+
+def sample_beta(config: BetaConfig, key: jax.Array, num: int) -> jax.Array:
+    """Returns float32 [num], log-uniform in [low, high], one draw per example."""
+    low, high = np.log(config.low), np.log(config.high)
+    return jnp.exp(jax.random.uniform(key, (num,), minval=low, maxval=high))
+
+
+def elbo_terms(model: ConvVAE, params: Any, images: jax.Array, beta: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+    """Returns {"reconstruction", "kl"}, nats per image [B], for one posterior sample.
+
+    Args:
+      images: float32 [B, H, W, C] in the model's range.
+      beta: float32 [B], what the network is conditioned on.
+    """
+    posterior, output = model.apply({"params": params}, images, beta, key)
+    if model.config.likelihood == Likelihood.BERNOULLI:
+        reconstruction = losses.bernoulli_nll(images, output)
+    else:
+        mean, raw = jnp.split(output, 2, axis=-1)
+        reconstruction = losses.gaussian_nll(images, mean, positive(raw))
+    return {"reconstruction": reconstruction, "kl": losses.gaussian_kl(posterior.mean, posterior.std)}
+
+
+def loss(model: ConvVAE, params: Any, images: jax.Array, beta: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
+    """Returns (mean over the batch of reconstruction_i + beta_i KL_i, its terms as Means)."""
+    terms = elbo_terms(model, params, images, beta, key)
+    total = terms["reconstruction"] + beta * terms["kl"]
+    return total.mean(), {k: Mean.of(v) for k, v in {"loss": total, **terms}.items()}
+
+
+def build(config: Config) -> Experiment:
+    """Returns the experiment: data, the update of all members, and the evaluation over the beta grid."""
+    smoke = f"python launch.py --config=configs/{config.name}.py:smoke"
+    splits = load_dataset(config.data.source, smoke_command=smoke)
+    train = read_split(splits, config.data.train)
+    test_images = evaluation_images(config, read_split(splits, config.data.test))
+    shape = tuple(train.columns["image"].shape)
+    if shape != config.model.image_shape:
+        raise UserError(f"{config.data.source} has images {shape}; config.model.image_shape is {config.model.image_shape}")
+    source, draw = make_source(
+        train, config.train.batch_size, columns=("image",), resident_limit_mb=config.data.resident_limit_mb
+    )
+    total = num_steps(config.train.duration, steps_per_epoch=source.steps_per_epoch)
+    tx = make_optimizer(config.optim, total)
+    models = {name: make_model(config, beta) for name, beta in members(config).items()}
+
+    def init(key):
+        return {name: Member(params, tx.init(params)) for name, params in init_params(config, key).items()}
+
+    def update(state: Mapping[str, Member], batch, key):
+        augment_key, beta_key, sample_key = jax.random.split(key, 3)
+        images = prepare(config, batch["image"], augment_key)
+        drawn = sample_beta(config.beta, beta_key, len(images))
+        new, metrics = {}, {}
+        for name, member in state.items():
+            fixed = members(config)[name]
+            beta = jnp.full_like(drawn, fixed) if fixed else drawn
+            gradient = jax.grad(lambda p, n=name, b=beta: loss(models[n], p, images, b, sample_key), has_aux=True)
+            grads, found = gradient(member.params)
+            updates, opt_state = tx.update(grads, member.opt_state, member.params)
+            new[name] = Member(optax.apply_updates(member.params, updates), opt_state)
+            prefix = "" if name == next(iter(models)) else f"{name}/"
+            metrics |= {prefix + k: v for k, v in found.items()}
+        return new, metrics
+
+    evaluator = beta_grid.beta_grid(
+        [view(config, name) for name in models],
+        test_images,
+        split="test",
+        every=num_steps(config.eval.every, steps_per_epoch=source.steps_per_epoch, total=total),
+        grid=config.beta.grid,
+        pictured=config.beta.pictured,
+        batch_size=config.eval.batch_size,
+    )
+    return Experiment(source=source, init=init, draw=draw, update=update, evaluators=(evaluator,))
+
+
+def evaluation_images(config: Config, table: Any) -> np.ndarray:
+    """Returns the test images uint8 [N, H, W, C], at most `config.eval.num_examples`."""
+    limit = config.eval.num_examples
+    num = min(limit, table.num_rows) if limit else table.num_rows
+    return table.take(np.arange(num))["image"]
+
+
+def view(config: Config, name: str) -> beta_grid.Model:
+    """Returns a member as the evaluator sees it: uint8 images in and out."""
+    beta = members(config)[name]
+    model = make_model(config, beta)
+
+    def to_uint8(output):
+        mean = output_mean(config.model, output)
+        unit = (mean + 1) / 2 if config.model.likelihood == Likelihood.GAUSSIAN else mean
+        return jnp.round(jnp.clip(unit, 0, 1) * 255).astype(jnp.uint8)
+
+    def reconstruct(params, images, beta):
+        posterior = model.apply({"params": params}, prepare(config, images), beta, method="encode")
+        return to_uint8(model.apply({"params": params}, posterior.mean, beta, method="decode"))
+
+    def sample(params, beta, key):
+        z = jax.random.normal(key, (len(beta), config.model.latent))
+        return to_uint8(model.apply({"params": params}, z, beta, method="decode"))
+
+    return beta_grid.Model(
+        label=f"fixed beta={beta:g} {config.model.width}x" if beta else f"YOTO {config.model.width}x",
+        beta=beta,
+        params=lambda state: state[name].params,
+        terms=lambda params, images, beta, key: elbo_terms(model, params, prepare(config, images), beta, key),
+        reconstruct=reconstruct,
+        sample=sample,
+    )

@@ -1,0 +1,271 @@
+"""The loop: the only stateful code of training. It moves an opaque state from step to step and never looks inside.
+
+    results = train(config, experiment, workdir)        # None when interrupted: the same call continues
+    results = evaluate(config, experiment, workdir)     # pictures and records of a checkpoint, without training
+
+Order at a boundary: log, evaluation, transition, checkpoint.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrepro import mesh as mesh_lib
+from jaxrepro import metrics as metrics_lib
+from jaxrepro import rng, seeds
+from jaxrepro.checkpoint import Checkpoints, NonFiniteError
+from jaxrepro.config import Keep, RunConfig
+from jaxrepro.durations import num_steps
+from jaxrepro.errors import UserError
+from jaxrepro.experiment import Evaluator, Experiment
+from jaxrepro.progress import Clock, Interrupt, Progress, say
+from jaxrepro.step import Program, TrainState, default_steps_per_call
+from jaxrepro.writers import Writer, save_picture
+
+Values = dict[str, list[float]]  # metric -> one number per seed
+
+
+@dataclass
+class Results:
+    """What a finished run found.
+
+    Attributes:
+      step: the last step.
+      records: dicts with the fields of `experiment.Record`, `seed` and `evaluator`.
+      metrics: "split/name" -> one number per seed, of the last evaluation.
+      timing: seconds and rates of this process.
+    """
+
+    step: int
+    records: list[dict] = field(default_factory=list)
+    metrics: Values = field(default_factory=dict)
+    timing: dict[str, float] = field(default_factory=dict)
+
+
+class Run:
+    """One run laid out on the devices: the program, its arrays, and the periods at which things happen."""
+
+    def __init__(self, config: RunConfig, experiment: Experiment):
+        self.config, self.experiment = config, experiment
+        self.total = num_steps(config.train.duration, steps_per_epoch=experiment.source.steps_per_epoch)
+        self.log_every = self._steps(config.log.every)
+        self.checkpoint_every = self._steps(config.checkpoint.every)
+        num_seeds, backend = len(config.seeds), jax.default_backend()
+        mode = seeds.choose_mode(config.parallel.seeds, num_seeds, jax.device_count(), backend)
+        self.mesh = mesh_lib.make_mesh(num_seeds, mode, config.parallel.model_axis)
+        mesh_lib.check_batch(config.train.batch_size, self.mesh)
+        self.steps_per_call = config.parallel.steps_per_call or default_steps_per_call(backend)
+        with jax.set_mesh(self.mesh):
+            self.program = Program(experiment, config.seeds, self.mesh, mode, self.steps_per_call)
+        self._select = jax.jit(seeds.select, static_argnums=1)
+        self._stopped = jax.jit(jax.vmap(experiment.stopped)) if experiment.stopped else None
+        splits = {e.split for e in experiment.evaluators}
+        if config.checkpoint.best and config.checkpoint.best.partition("/")[0] not in splits:
+            raise UserError(f"config.checkpoint.best is {config.checkpoint.best!r}; write 'split/metric', split one of {splits}")
+
+    def _steps(self, duration: str) -> int:
+        return num_steps(duration, steps_per_epoch=self.experiment.source.steps_per_epoch, total=self.total)
+
+    def next_boundary(self, step: int) -> int:
+        """Returns where the chunk that starts at `step` ends: a function of the step alone, so that a resume is exact."""
+        periods = [self.steps_per_call, self.log_every, self.checkpoint_every]
+        periods += [e.every for e in self.experiment.evaluators] + [t.every for t in self.experiment.transitions]
+        return min([self.total] + [(step // p + 1) * p for p in periods])
+
+    def upload(self) -> dict[str, Any]:
+        """Returns every array of the run on the devices: training data, and those of evaluators and transitions."""
+        named = {"train": self.experiment.source.arrays}
+        named |= {f"eval/{e.name}": e.arrays for e in self.experiment.evaluators}
+        named |= {f"transition/{t.name}": t.arrays for t in self.experiment.transitions if t.arrays is not None}
+        placed: dict[int, Any] = {}
+
+        def place(a):  # evaluators often share an array: upload it once
+            if id(a) not in placed:
+                placed[id(a)] = mesh_lib.put(a, self.mesh)
+            return placed[id(a)]
+
+        return {k: jax.tree.map(place, v) for k, v in named.items()}
+
+    def evaluate(self, evaluator: Evaluator, ts: TrainState, step: int, arrays: Any) -> tuple[Values, dict, list[dict]]:
+        """Runs one evaluator for every seed; returns metrics, pictures by file name, and records."""
+        values, pictures, records = {}, {}, []
+        several = len(self.config.seeds) > 1
+        for i, seed in enumerate(self.config.seeds):
+            key = rng.key(seed, f"eval/{evaluator.name}", step)
+            found = evaluator.fn(self._select(ts.state, i), arrays[f"eval/{evaluator.name}"], key)
+            for name, value in found.metrics.items():
+                values.setdefault(name, []).append(float(value))
+            pictures |= {name + f"_seed{seed}" * several: picture for name, picture in found.pictures.items()}
+            records += [vars(r) | {"value": float(r.value), "seed": seed, "evaluator": evaluator.name} for r in found.records]
+        return values, pictures, records
+
+    def stopped(self, ts: TrainState) -> bool:
+        """Returns whether every seed has stopped early."""
+        return self._stopped is not None and bool(mesh_lib.to_host(self._stopped(ts.state)).all())
+
+
+def describe(values: Mapping[str, list[float]]) -> str:
+    """Returns metrics as "loss 12.3  kl 4.56", the mean over seeds; those in groups ("a/b") only where there are no others."""
+    shown = {k: v for k, v in values.items() if "/" not in k} or values
+    return "  ".join(f"{k} {np.mean(v):.5g}" for k, v in shown.items())
+
+
+def train(config: RunConfig, experiment: Experiment, workdir: Path) -> Results | None:
+    """Trains to the last step or an early stop, resuming from the newest sound checkpoint.
+
+    Returns:
+      What the run found, or None if SIGTERM or SIGINT asked it to stop: its state is saved and the same call continues.
+
+    Raises:
+      NonFiniteError: a logged metric or the state to be saved is not finite.
+      UserError: the config does not fit the devices.
+    """
+    run, began = Run(config, experiment), time.monotonic()
+    with (
+        jax.set_mesh(run.mesh),
+        Interrupt().listening() as interrupt,
+        Checkpoints(workdir / "checkpoints", config.checkpoint, say=say) as checkpoints,
+    ):
+        restored = checkpoints.restore_latest(run.program.abstract_state())
+        step, ts = restored or (0, run.program.init())
+        active = jax.process_index() == 0
+        writer = Writer(workdir, config.seeds, tensorboard=config.log.tensorboard, start_step=step, active=active)
+        if restored:
+            say(f"resuming at step {step} of {run.total}")
+        progress = Progress(run.total, step, active=active)
+        try:
+            session = Session(run, run.upload(), writer, progress, checkpoints, interrupt)
+            results = session.advance(ts, step)
+        finally:
+            progress.close()
+            writer.close()
+    if results is not None:
+        results.timing |= {"seconds": time.monotonic() - began, "resumed_at_step": step}
+    return results
+
+
+@dataclass
+class Session:
+    """The training of one process lifetime: from the restored step to the end or to an interruption."""
+
+    run: Run
+    arrays: dict[str, Any]
+    writer: Writer
+    progress: Progress
+    checkpoints: Checkpoints
+    interrupt: Interrupt
+    clock: Clock = field(default_factory=Clock)
+    records: dict[str, list[dict]] = field(default_factory=dict)
+    evaluations: Values = field(default_factory=dict)
+
+    def advance(self, ts: TrainState, step: int) -> Results | None:
+        run, first = self.run, step
+        logged = step - step % run.log_every
+        stopped = run.stopped(ts)
+        if step == run.total or stopped:  # a finished run whose results.json is missing: its metrics are logged already
+            self._evaluate(ts, step, run.experiment.evaluators, log=False)
+        running = None
+        while step < run.total and not stopped:
+            ts, running, step = self._dispatch(ts, step, running)
+            if step % run.log_every == 0 or step == run.total:
+                ts, logged = self._log(ts, step, logged), step
+            due = [e for e in run.experiment.evaluators if step % e.every == 0 or step == run.total]
+            evaluated = self._evaluate(ts, step, due)
+            ts, changed = self._transition(ts, step)
+            if due or changed:
+                stopped = run.stopped(ts)
+            if stopped:
+                evaluated |= self._evaluate(ts, step, [e for e in run.experiment.evaluators if e not in due])
+            asked = self.interrupt.agreed() and step < run.total and not stopped
+            self._checkpoint(ts, step, evaluated, now=asked or stopped)
+            if asked:
+                self.checkpoints.wait()
+                self.progress.say(f"interrupted at step {step} of {run.total}; the same command continues")
+                return None
+        self.checkpoints.wait()
+        records = [r for found in self.records.values() for r in found]
+        return Results(step, records, self.evaluations, {"steps": step - first, **self.clock.summary()})
+
+    def _dispatch(self, ts: TrainState, step: int, running: Any) -> tuple[TrainState, Any, int]:
+        """Sends the next chunk off and waits for the one before it, so that signals are answered in time."""
+        end = self.run.next_boundary(step)
+        block = self.run.program.block(step, end - step)
+        ts, done = self.run.program.run(ts, end - step, block, self.arrays["train"])
+        if self.clock.begun is None:
+            done.block_until_ready()
+            self.clock.begin(end)
+        elif running is not None:
+            running.block_until_ready()
+        self.progress.advance(end - step)
+        return ts, done, end
+
+    def _log(self, ts: TrainState, step: int, since: int) -> TrainState:
+        values = {k: v.tolist() for k, v in mesh_lib.to_host(metrics_lib.compute(ts.metrics)).items()}
+        self.clock.mark(step)
+        self.writer.metrics(step, "train", values)
+        self.progress.log(step, describe(values), self.clock.rate())
+        bad = [k for k, v in values.items() if not np.isfinite(v).all()]
+        if bad:
+            raise NonFiniteError(f"train/{bad[0]} is not finite between steps {since} and {step}")
+        return self.run.program.reset_metrics(ts)
+
+    def _evaluate(self, ts: TrainState, step: int, evaluators: list[Evaluator], log: bool = True) -> Values:
+        """Runs evaluators and writes what they return; returns {"split/metric": values}, empty where none was due."""
+        found: Values = {}
+        with self.clock.evaluating():
+            for e in evaluators:
+                values, pictures, self.records[e.name] = self.run.evaluate(e, ts, step, self.arrays)
+                for name, picture in pictures.items():
+                    self.writer.picture(step, name, picture)
+                if log and values:
+                    self.writer.metrics(step, e.split, values)
+                    self.progress.say(f"step {step}/{self.run.total}  {e.split}: {describe(values)}")
+                found |= {f"{e.split}/{k}": v for k, v in values.items()}
+        self.evaluations |= found
+        return found
+
+    def _transition(self, ts: TrainState, step: int) -> tuple[TrainState, bool]:
+        due = [t for t in self.run.experiment.transitions if step % t.every == 0 and step < self.run.total]
+        for t in due:
+            ts = self.run.program.transition(ts, t, self.arrays.get(f"transition/{t.name}", self.arrays["train"]))
+        return ts, bool(due)
+
+    def _checkpoint(self, ts: TrainState, step: int, evaluated: Values, now: bool) -> None:
+        best = self.run.config.checkpoint.best
+        split = best.partition("/")[0]
+        if any(name.startswith(split + "/") for name in evaluated) and best not in evaluated:
+            raise UserError(f"config.checkpoint.best is {best!r}; evaluated are {', '.join(sorted(evaluated))}")
+        metric = float(np.mean(evaluated[best])) if best in evaluated else None
+        if now or metric is not None or step % self.run.checkpoint_every == 0 or step == self.run.total:
+            self.writer.sync()
+            self.checkpoints.save(step, ts, metric)
+
+
+def evaluate(config: RunConfig, experiment: Experiment, workdir: Path) -> Results:
+    """Evaluates the latest (or best, `config.checkpoint.evaluate`) checkpoint of a run folder and rewrites its pictures.
+
+    Raises:
+      UserError: the run folder holds no sound checkpoint.
+    """
+    run, began = Run(config, experiment), time.monotonic()
+    with jax.set_mesh(run.mesh), Checkpoints(workdir / "checkpoints", config.checkpoint, say=say) as checkpoints:
+        best = config.checkpoint.evaluate == Keep.BEST
+        restored = (checkpoints.restore_best if best else checkpoints.restore_latest)(run.program.abstract_state())
+        if restored is None:
+            raise UserError(f"{workdir} holds no {config.checkpoint.evaluate} checkpoint to evaluate; train first")
+        step, ts = restored
+        results, arrays = Results(step), run.upload()
+        for e in experiment.evaluators:
+            values, pictures, records = run.evaluate(e, ts, step, arrays)
+            for name, picture in pictures.items() if jax.process_index() == 0 else ():
+                save_picture(workdir / "figures" / f"{name}.png", picture)
+            say(f"step {step}  {e.split}: {describe(values)}")
+            results.records += records
+            results.metrics |= {f"{e.split}/{k}": v for k, v in values.items()}
+        results.timing = {"evaluation_seconds": time.monotonic() - began}
+        return results

@@ -1,0 +1,23 @@
+"""The two terms of the beta-VAE's loss, one value per example, in nats.
+
+Source: YOTO (Dosovitskiy & Djolonga, ICLR 2020) section 4.1; Kingma & Welling (2014), appendix B.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def gaussian_kl(mean: jax.Array, std: jax.Array) -> jax.Array:
+    """Returns KL(N(mean, std^2) || N(0, 1)) summed over the last axis: [B] from [B, latent]."""
+    return 0.5 * jnp.sum(mean**2 + std**2 - 2 * jnp.log(std) - 1, axis=-1)
+
+
+def gaussian_nll(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+    """Returns -log N(images; mean, std^2) summed over pixels and channels: [B] from [B, H, W, C]."""
+    nll = 0.5 * ((images - mean) / std) ** 2 + jnp.log(std) + 0.5 * jnp.log(2 * jnp.pi)
+    return nll.sum(axis=(1, 2, 3))
+
+
+def bernoulli_nll(images: jax.Array, logits: jax.Array) -> jax.Array:
+    """Returns -log Bernoulli(images; sigmoid(logits)) summed over pixels and channels, images in [0, 1]: [B]."""
+    return (jnp.logaddexp(0.0, logits) - images * logits).sum(axis=(1, 2, 3))

@@ -1,0 +1,1 @@
+"""Networks: one file a family, each a short Linen module of `jaxrepro.layers`."""

@@ -1,0 +1,196 @@
+"""The convolutional VAE of YOTO, with or without a condition on the loss weights.
+
+    model = ConvVAE(VAEConfig())
+    variables = model.init(key, images, log_weights, key)
+    posterior, output = model.apply(variables, images, log_weights, key)
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxrepro.errors import check
+from jaxrepro.layers import Conv, ConvTranspose
+from jaxrepro.layers.film import FiLM, FiLMKind
+
+
+class Conditioning(StrEnum):
+    """Where the condition enters: FiLM in every block, concatenated to every block's input, or to the network's."""
+
+    FILM = "film"
+    CONCAT_BLOCKS = "concat_blocks"
+    CONCAT_INPUT = "concat_input"
+    NONE = "none"
+
+
+class Likelihood(StrEnum):
+    """GAUSSIAN: mean and std per pixel and channel. BERNOULLI: one logit per pixel and channel."""
+
+    GAUSSIAN = "gaussian"
+    BERNOULLI = "bernoulli"
+
+
+class ConditionInput(StrEnum):
+    """LOG_WEIGHTS: log of both loss weights (2 values). REPEATED_BETA: beta in a vector of 256 (the report)."""
+
+    LOG_WEIGHTS = "log_weights"
+    REPEATED_BETA = "repeated_beta"
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """width multiplies base_channels; block n has width * base_channels * 2**n channels. Defaults: CIFAR-10, released."""
+
+    image_shape: tuple[int, ...] = (32, 32, 3)
+    num_blocks: int = 3
+    layers_per_block: int = 2
+    base_channels: int = 8
+    width: int = 2
+    hidden: int = 512
+    latent: int = 256
+    likelihood: Likelihood = Likelihood.GAUSSIAN
+    kernel_init: str = "fan_avg"
+    conditioning: Conditioning = Conditioning.FILM
+    condition_input: ConditionInput = ConditionInput.LOG_WEIGHTS
+    film: FiLMKind = FiLMKind.AFFINE
+    film_hidden: int = 512
+    film_scale: float = 0.1
+
+    def __post_init__(self):
+        for name in ("num_blocks", "layers_per_block", "base_channels", "width", "hidden", "latent", "film_hidden"):
+            check(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive")
+        check(len(self.image_shape) == 3, f"image_shape is {self.image_shape}; it must be (height, width, channels)")
+        size = 4 * 2**self.num_blocks
+        check(
+            self.image_shape[:2] == (size, size),
+            f"image_shape is {self.image_shape}; {self.num_blocks} blocks need ({size}, {size}, channels)",
+        )
+        check(self.kernel_init in ("fan_avg", "fan_in"), f"kernel_init is {self.kernel_init!r}; fan_avg or fan_in")
+
+    def channels(self, block: int) -> int:
+        return self.width * self.base_channels * 2**block
+
+    @property
+    def output_channels(self) -> int:
+        return self.image_shape[2] * (2 if self.likelihood == Likelihood.GAUSSIAN else 1)
+
+
+@struct.dataclass
+class Posterior:
+    """q(z|x): mean and std, float32 [B, latent]."""
+
+    mean: jax.Array
+    std: jax.Array
+
+
+SLOPE = 0.3  # of the leaky ReLU inside the convolutional stacks
+DENSE_SLOPE = 0.2  # of the leaky ReLU between dense layers
+
+
+def positive(raw: jax.Array) -> jax.Array:
+    """Returns 1e-6 + softplus(raw): how the released code makes standard deviations."""
+    return 1e-6 + nn.softplus(raw)
+
+
+class Block(nn.Module):
+    """`layers_per_block` 3x3 convolutions, then the condition; the encoder halves the map first, the decoder doubles it last."""
+
+    config: VAEConfig
+    block: int
+    transposed: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        """Args: x: [B, H, W, C]; condition: [B, D]. Returns [B, H/2, W/2, C'] or [B, 2H, 2W, C']."""
+        c = self.config
+        if c.conditioning == Conditioning.CONCAT_BLOCKS:
+            x = append_channels(x, condition)
+        layer = ConvTranspose if self.transposed else Conv
+        resampling = c.layers_per_block - 1 if self.transposed else 0
+        init = nn.initializers.variance_scaling(2 / (1 + SLOPE**2), c.kernel_init, "truncated_normal")
+        for i in range(c.layers_per_block):
+            strides = (2, 2) if i == resampling else (1, 1)
+            x = nn.leaky_relu(x, SLOPE) if i else x
+            x = layer(c.channels(self.block), (3, 3), strides, padding="SAME", kernel_init=init, dtype=self.dtype)(x)
+        if c.conditioning == Conditioning.FILM:
+            x = FiLM(c.film_hidden, c.film_scale, c.film, dtype=self.dtype)(x, condition)
+        return x
+
+
+def append_channels(x: jax.Array, condition: jax.Array) -> jax.Array:
+    """Returns x [B, ..., C] with the condition [B, D] repeated over the map as further channels."""
+    shape = (*x.shape[:-1], condition.shape[-1])
+    tiled = jnp.broadcast_to(condition.reshape(len(x), *(1,) * (x.ndim - 2), -1), shape)
+    return jnp.concatenate([x, tiled.astype(x.dtype)], axis=-1)
+
+
+class ConvVAE(nn.Module):
+    """Encoder and decoder of YOTO's appendix; the unconditional one is the fixed-weight baseline.
+
+    Source: Dosovitskiy & Djolonga (ICLR 2020) and released code. All convolutions 3x3, SAME padding; non-linearity
+    between the convolutions of a block and after FiLM, except after the last block of the encoder.
+    """
+
+    config: VAEConfig
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        c = self.config
+        blocks = range(c.num_blocks)
+        dense_init = nn.initializers.glorot_uniform()
+        conv_init = nn.initializers.variance_scaling(2 / (1 + SLOPE**2), c.kernel_init, "truncated_normal")
+        self.encoder_blocks = [Block(c, n, transposed=False, dtype=self.dtype) for n in blocks]
+        self.encoder_hidden = nn.Dense(c.hidden, kernel_init=dense_init, dtype=self.dtype)
+        self.encoder_output = nn.Dense(2 * c.latent, kernel_init=dense_init, dtype=self.dtype)
+        self.decoder_hidden = nn.Dense(c.hidden, kernel_init=dense_init, dtype=self.dtype)
+        self.decoder_input = nn.Dense(4 * 4 * c.channels(c.num_blocks - 1), kernel_init=dense_init, dtype=self.dtype)
+        self.decoder_blocks = [Block(c, n, transposed=True, dtype=self.dtype) for n in reversed(blocks)]
+        self.decoder_output = Conv(c.output_channels, (3, 3), padding="SAME", kernel_init=conv_init, dtype=self.dtype)
+
+    def condition(self, beta: jax.Array) -> jax.Array:
+        """Returns what the networks see of the loss weights (beta, 1): [B, D] from beta [B]."""
+        if self.config.condition_input == ConditionInput.REPEATED_BETA:
+            return jnp.repeat(beta[:, None], 256, axis=1)
+        return jnp.stack([jnp.log(beta), jnp.zeros_like(beta)], axis=-1)
+
+    def encode(self, images: jax.Array, beta: jax.Array) -> Posterior:
+        """Returns q(z|x). Args: images: float [B, H, W, C] in the model's range; beta: float32 [B]."""
+        condition = self.condition(beta)
+        x = images.astype(self.dtype)
+        if self.config.conditioning == Conditioning.CONCAT_INPUT:
+            x = append_channels(x, condition)
+        for n, block in enumerate(self.encoder_blocks):
+            x = block(nn.leaky_relu(x, SLOPE) if n else x, condition)
+        x = self.encoder_hidden(x.reshape(len(x), -1))
+        mean, raw = jnp.split(self.encoder_output(nn.leaky_relu(x, DENSE_SLOPE)).astype(jnp.float32), 2, axis=-1)
+        return Posterior(mean, positive(raw))
+
+    def decode(self, z: jax.Array, beta: jax.Array) -> jax.Array:
+        """Returns the likelihood's raw parameters, float32 [B, H, W, output_channels]. Args: z: [B, latent]; beta: [B]."""
+        condition = self.condition(beta)
+        x = z.astype(self.dtype)
+        if self.config.conditioning == Conditioning.CONCAT_INPUT:
+            x = append_channels(x, condition)
+        x = self.decoder_input(nn.leaky_relu(self.decoder_hidden(x), DENSE_SLOPE))
+        x = x.reshape(len(x), 4, 4, -1)
+        for block in self.decoder_blocks:
+            x = nn.leaky_relu(block(x, condition), SLOPE)
+        return self.decoder_output(x).astype(jnp.float32)
+
+    def __call__(self, images: jax.Array, beta: jax.Array, key: jax.Array) -> tuple[Posterior, jax.Array]:
+        """Returns (posterior, raw output) for one posterior sample."""
+        posterior = self.encode(images, beta)
+        z = posterior.mean + posterior.std * jax.random.normal(key, posterior.mean.shape)
+        return posterior, self.decode(z, beta)
+
+
+def output_mean(config: VAEConfig, output: jax.Array) -> jax.Array:
+    """Returns the mean image of the likelihood, in the model's range: [B, H, W, C]."""
+    if config.likelihood == Likelihood.BERNOULLI:
+        return nn.sigmoid(output)
+    return output[..., : config.image_shape[2]]

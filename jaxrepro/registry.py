@@ -1,0 +1,27 @@
+"""Experiment name -> module, imported only when it is used. To add a paper, add a line.
+
+An experiment's module defines three names:
+  Config                      its frozen dataclass, extending `jaxrepro.config.RunConfig`
+  init_params(config, key)    its parameters, from the config alone (for `--mode=print`)
+  build(config)               its `jaxrepro.experiment.Experiment`
+"""
+
+import importlib
+from types import ModuleType
+
+from jaxrepro.errors import unknown
+
+EXPERIMENTS = {
+    "yoto": "jaxrepro.experiments.yoto",
+}
+
+
+def find(name: str) -> ModuleType:
+    """Returns the module of an experiment.
+
+    Raises:
+      UserError: no experiment has that name.
+    """
+    if name not in EXPERIMENTS:
+        raise unknown("experiment", name, EXPERIMENTS)
+    return importlib.import_module(EXPERIMENTS[name])

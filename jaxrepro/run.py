@@ -1,0 +1,184 @@
+"""One run from a config to a report, in a run folder: what `launch.py` does, for calling from Python.
+
+    config = config_file.load("configs/yoto_cifar.py:smoke")
+    run(config, Path("runs/yoto_cifar-smoke"), command="...")
+
+A run folder holds config.json, metrics.jsonl, checkpoints/, figures/, report.html and, written last, results.json: its
+presence means that the run is finished.
+"""
+
+import fcntl
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+import jaxrepro
+from jaxrepro import config_file, loop, registry, seeds
+from jaxrepro.config import RunConfig, parse
+from jaxrepro.errors import UserError
+from jaxrepro.mesh import leaf_path
+from jaxrepro.progress import say
+from jaxrepro.writers import final_metrics, save_picture, write_json
+
+
+class Mode(StrEnum):
+    TRAIN = "train"
+    EVAL = "eval"
+    PRINT = "print"
+
+
+def plain(config: ConfigDict) -> dict:
+    """Returns a config as JSON would give it back: nested dicts, lists for tuples."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """Returns 12 hex digits over everything in a plain config that decides the result."""
+    deciding = {k: v for k, v in config_file.flatten(config).items() if not config_file.is_resumable(k)}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run(config: ConfigDict, workdir: Path, *, command: str = "", mode: Mode = Mode.TRAIN) -> bool:
+    """Trains (or evaluates) in a run folder and writes its results and report.
+
+    Args:
+      config: the resolved config.
+      workdir: run folder; a run with the same config in it is continued.
+      command: what the user typed, for the report.
+      mode: TRAIN or EVAL.
+
+    Returns:
+      False if a signal interrupted it after saving: the same call continues.
+
+    Raises:
+      UserError: impossible config, another config in the folder, another process in the folder.
+      NonFiniteError: the run diverged.
+    """
+    module = registry.find(config.experiment)
+    typed = parse(module.Config, config)
+    with locked(workdir):
+        old = read_json(workdir / "config.json")
+        if old:
+            config_file.check_resumable(old["config"], plain(config), workdir)
+        if mode == Mode.TRAIN and is_finished(workdir, old, typed):
+            say(f"already finished; to begin anew add --restart\n{report_lines(workdir)}")
+            return True
+        experiment = module.build(typed)
+        if jax.process_index() == 0 and mode == Mode.TRAIN:
+            (workdir / "results.json").unlink(missing_ok=True)
+            write_json(workdir / "config.json", {"preset": typed.preset, "command": command, "config": plain(config)})
+        results = (loop.train if mode == Mode.TRAIN else loop.evaluate)(typed, experiment, workdir)
+        if results is None:
+            return False
+        if jax.process_index() == 0:
+            finish(config, typed, workdir, results)
+    return True
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Holds the run folder for this process (on process 0), so that two runs cannot write into it."""
+    if jax.process_index() != 0:
+        yield
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is running in {workdir}; wait for it, or give another --workdir") from None
+        yield
+
+
+def read_json(path: Path) -> Any:
+    """Returns a JSON file's content, or None where there is no file.
+
+    Raises:
+      UserError: the file is not JSON.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}); move the run folder aside or use --restart") from None
+
+
+def is_finished(workdir: Path, old: Mapping[str, Any] | None, config: RunConfig) -> bool:
+    """Returns whether the folder holds a finished run of this length."""
+    return bool(old) and (workdir / "results.json").exists() and old["config"]["train"]["duration"] == config.train.duration
+
+
+def move_aside(workdir: Path) -> Path | None:
+    """Renames a run folder to <name>.old-1, -2, …; returns the new name, or None where there is no folder."""
+    if not workdir.exists():
+        return None
+    number = 1
+    while (target := workdir.with_name(f"{workdir.name}.old-{number}")).exists():
+        number += 1
+    return workdir.rename(target)
+
+
+def environment() -> dict[str, Any]:
+    """Returns the software and hardware of this process."""
+    import flax
+    import numpy as np
+    import optax
+    import orbax.checkpoint
+
+    packages = {m.__name__.split(".")[0]: m.__version__ for m in (jaxrepro, jax, flax, optax, np, orbax.checkpoint)}
+    device = jax.devices()[0]
+    return packages | {
+        "python": platform.python_version(),
+        "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+        "processes": jax.process_count(),
+        "platform": platform.platform(),
+    }
+
+
+def finish(config: ConfigDict, typed: RunConfig, workdir: Path, results: loop.Results) -> None:
+    """Writes figures, results.json and the report page of a run."""
+    from jaxrepro.report import figures, page
+
+    metrics = final_metrics(workdir / "metrics.jsonl", typed.seeds) | results.metrics
+    for name, figure in figures.draw(typed.experiment, results.records).items():
+        save_picture(workdir / "figures" / f"{name}.png", figure)
+    content = {
+        "experiment": typed.experiment,
+        "name": typed.name,
+        "preset": typed.preset,
+        "config_fingerprint": fingerprint(plain(config)),
+        "step": results.step,
+        "seeds": list(typed.seeds),
+        "metrics": {k: seeds.summary(v) for k, v in metrics.items()},
+        "records": results.records,
+        "environment": environment(),
+        "timing": results.timing,
+    }
+    page.write_page(workdir, content)
+    write_json(workdir / "results.json", content)
+    say(report_lines(workdir))
+
+
+def report_lines(workdir: Path) -> str:
+    return f"report:   {workdir / 'report.html'}\npictures: {workdir / 'figures'}"
+
+
+def describe(config: ConfigDict) -> str:
+    """Returns the resolved config and the table of parameters as text; touches no data and no folder."""
+    module = registry.find(config.experiment)
+    typed = parse(module.Config, config)
+    shapes = jax.eval_shape(lambda: module.init_params(typed, jax.random.key(0)))
+    rows = [(leaf_path(path), str(list(leaf.shape)), leaf.size) for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)]
+    width = max(len(name) for name, _, _ in rows)
+    table = [f"{name:{width}}  {shape:>20}  {size:>12,}" for name, shape, size in rows]
+    total = f"{'total':{width}}  {'':>20}  {sum(size for *_, size in rows):>12,}"
+    return "\n".join([str(config).rstrip(), "", *table, total])

@@ -1,0 +1,192 @@
+"""The compiled part of a run: initial state, one chunk of training steps, and transitions, over all seeds at once.
+
+A chunk is one dispatch: a loop on the device over up to K steps that draws the batch, updates the state and adds up
+the metrics. Its number of steps is an argument, so any logging or evaluation period runs without another compilation.
+
+    program = Program(experiment, run_seeds=(0,), mesh=mesh, mode=SeedMode.UNROLL, steps_per_call=10)
+    ts = program.init()
+    ts, done = program.run(ts, 10, program.block(start=0, length=10), arrays)
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxrepro import mesh as mesh_lib
+from jaxrepro import metrics as metrics_lib
+from jaxrepro import rng, seeds
+from jaxrepro.config import SeedMode
+from jaxrepro.experiment import Experiment, Transition
+
+
+@struct.dataclass
+class TrainState:
+    """What a checkpoint holds.
+
+    Attributes:
+      step: int32 [S], the number of steps done.
+      state: the experiment's pytree, leaves [S, ...].
+      metrics: sums and counts since the last log line, leaves [S]; kept here so that a resumed run logs the same line.
+    """
+
+    step: jax.Array
+    state: Any
+    metrics: dict[str, metrics_lib.Mean]
+
+
+def default_steps_per_call(backend: str) -> int:
+    """Returns K. Accelerators need many steps to hide the dispatch; a CPU needs few to answer signals in time."""
+    return 10 if backend == "cpu" else 100
+
+
+def block_shape(experiment: Experiment, seed: int) -> Any:
+    """Returns the shapes of one step's `x` and of the resident arrays, without touching a device."""
+    x = experiment.source.block(seed, 0, 1)
+    shape = lambda a, s: jax.ShapeDtypeStruct(s, jax.dtypes.canonicalize_dtype(a.dtype))
+    return (
+        jax.tree.map(lambda a: shape(a, a.shape[1:]), x),
+        jax.tree.map(lambda a: shape(a, a.shape), experiment.source.arrays),
+    )
+
+
+class Program:
+    """The jitted functions of one run. They hold no state: every array goes in and comes out."""
+
+    def __init__(
+        self, experiment: Experiment, run_seeds: Sequence[int], mesh: Mesh, mode: SeedMode, steps_per_call: int = 10
+    ):
+        self.experiment, self.mesh, self.mode = experiment, mesh, mode
+        self.run_seeds = tuple(run_seeds)
+        self.seeds = mesh_lib.put(np.asarray(run_seeds, np.uint32), mesh, P("seed"))
+        self.abstract = jax.eval_shape(seeds.over_seeds(self._init_one, mode), self.seeds)
+        self._check_invariant_state()
+        self.shardings = mesh_lib.state_shardings(self.abstract, self._rules(), mesh)
+        self.steps_per_call = steps_per_call
+        self._run_partial = self._jit_chunk(None)
+        self._run_full = self._run_partial if jax.default_backend() == "cpu" else self._jit_chunk(steps_per_call)
+        self._transitions = {
+            t.name: jax.jit(
+                seeds.over_seeds(self._transition_of(t), mode, in_axes=(0, 0, None)),
+                donate_argnums=0,
+                out_shardings=self.shardings,
+            )
+            for t in experiment.transitions
+        }
+
+    def _rules(self):
+        return [(f"state/{pattern}", spec) for pattern, spec in self.experiment.sharding_rules]
+
+    def _init_one(self, seed: jax.Array) -> TrainState:
+        state = self.experiment.init(rng.key(seed, rng.Purpose.INIT))
+        return TrainState(jnp.int32(0), state, self._zero_metrics(state))
+
+    def _zero_metrics(self, state: Any) -> dict[str, metrics_lib.Mean]:
+        _, metrics = self._step_shapes(state)
+        return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metrics)
+
+    def _step_shapes(self, state: Any):
+        x, arrays = block_shape(self.experiment, self.run_seeds[0])
+        return jax.eval_shape(self._update, state, arrays, x, jnp.uint32(0), jnp.int32(0))
+
+    def _update(self, state: Any, arrays: Any, x: Any, seed: jax.Array, step: jax.Array):
+        draw_key, update_key = jax.random.split(rng.key(seed, rng.Purpose.TRAIN, step))
+        batch = mesh_lib.shard_batch(self.experiment.draw(state, arrays, x, draw_key))
+        state, metrics = self.experiment.update(state, batch, update_key)
+        return state, metrics_lib.as_means(metrics)
+
+    def _jit_chunk(self, static_length: int | None):
+        """Returns the jitted chunk. A length known at compile time spares an accelerator one round trip per step."""
+
+        def chunk(ts: TrainState, seed, length, block, arrays) -> tuple[TrainState, jax.Array]:
+            def body(i, ts):
+                x = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), block)
+                state, metrics = self._update(ts.state, arrays, x, seed, ts.step)
+                return TrainState(ts.step + 1, state, metrics_lib.merge(ts.metrics, metrics))
+
+            ts = jax.lax.fori_loop(0, length if static_length is None else static_length, body, ts)
+            return ts, ts.step + 0
+
+        return jax.jit(
+            seeds.over_seeds(chunk, self.mode, in_axes=(0, 0, None, 0, None)),
+            donate_argnums=0,
+            out_shardings=(self.shardings, NamedSharding(self.mesh, P("seed"))),
+        )
+
+    def _transition_of(self, transition: Transition):
+        def apply(ts: TrainState, seed, arrays):
+            key = rng.key(seed, f"transition/{transition.name}", ts.step)
+            return ts.replace(state=transition.fn(ts.state, arrays, key))
+
+        return apply
+
+    def _check_invariant_state(self) -> None:
+        """Raises TypeError, naming the leaf, if `update` or a transition changes the state's structure, shape or dtype."""
+        state = jax.eval_shape(self._init_one, jnp.uint32(0)).state
+        after = {"update": self._step_shapes(state)[0]}
+        _, arrays = block_shape(self.experiment, self.run_seeds[0])
+        for t in self.experiment.transitions:
+            given = arrays if t.arrays is None else t.arrays
+            after[f"transition {t.name!r}"] = jax.eval_shape(t.fn, state, given, jax.random.key(0))
+        for name, new in after.items():
+            assert_same_shapes(state, new, name)
+
+    def init(self) -> TrainState:
+        """Returns the state of step 0, created in place on its devices."""
+        return jax.jit(seeds.over_seeds(self._init_one, self.mode), out_shardings=self.shardings)(self.seeds)
+
+    def block(self, start: int, length: int) -> Any:
+        """Returns what `draw` gets at steps start … start+length-1, for all seeds, padded to `steps_per_call`.
+
+        Leaves are global arrays [S, K, B, ...]; the padding is never read.
+        """
+        per_seed = [self.experiment.source.block(seed, start, length) for seed in self.run_seeds]
+
+        def pad(*leaves):
+            stacked = np.stack(leaves)
+            width = [(0, 0), (0, self.steps_per_call - length)] + [(0, 0)] * (stacked.ndim - 2)
+            return np.pad(stacked, width) if self.steps_per_call > length else stacked
+
+        return mesh_lib.put(jax.tree.map(pad, *per_seed), self.mesh, P("seed", None, "data"))
+
+    def run(self, ts: TrainState, length: int, block: Any, arrays: Any) -> tuple[TrainState, jax.Array]:
+        """Returns the state after `length` more steps, and a small array that is ready when they are done.
+
+        `ts` is donated: do not use it again.
+        """
+        run = self._run_full if length == self.steps_per_call else self._run_partial
+        length = mesh_lib.put(np.int32(length), self.mesh)
+        with jax.transfer_guard("disallow"):
+            return run(ts, self.seeds, length, block, arrays)
+
+    def transition(self, ts: TrainState, transition: Transition, arrays: Any) -> TrainState:
+        """Returns the state after a transition, which is donated too."""
+        return self._transitions[transition.name](ts, self.seeds, arrays)
+
+    def reset_metrics(self, ts: TrainState) -> TrainState:
+        """Returns the state with its running metrics at zero."""
+        zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), self.abstract.metrics)
+        return ts.replace(metrics=mesh_lib.put(zeros, self.mesh, P("seed")))
+
+    def abstract_state(self) -> Any:
+        """Returns shapes, dtypes and shardings of a TrainState, to restore a checkpoint into."""
+        return jax.tree.map(
+            lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), self.abstract, self.shardings
+        )
+
+
+def assert_same_shapes(old: Any, new: Any, name: str) -> None:
+    """Raises TypeError, naming the first leaf that differs, unless two trees agree in structure, shapes and dtypes."""
+    before, structure = jax.tree_util.tree_flatten_with_path(old)
+    after, new_structure = jax.tree_util.tree_flatten_with_path(new)
+    if structure != new_structure:
+        raise TypeError(f"{name} changes the structure of the state from {structure} to {new_structure}")
+    for (path, a), (_, b) in zip(before, after, strict=True):
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            leaf = mesh_lib.leaf_path(path)
+            raise TypeError(f"{name} changes {leaf} from {a.dtype}{list(a.shape)} to {b.dtype}{list(b.shape)}")

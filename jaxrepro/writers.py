@@ -1,0 +1,127 @@
+"""What a run writes into its folder: metrics.jsonl, TensorBoard, pictures and JSON files.
+
+Only process 0 writes. Files that are written whole go to a temporary name first and are renamed, so nothing half-written
+is ever found under its final name; metrics.jsonl is appended to, and cut back to the checkpoint's step on resume.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Writes a file under a temporary name, then renames it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically; NumPy scalars become numbers, other unknown objects fail."""
+    text = json.dumps(value, indent=2, default=lambda x: x.item() if isinstance(x, np.generic) else _refuse(x))
+    write_atomically(path, text + "\n")
+
+
+def _refuse(x: Any) -> None:
+    raise TypeError(f"{type(x).__name__} is not JSON")
+
+
+def save_picture(path: Path, picture: Any) -> None:
+    """Writes a uint8 array [H, W, 3] or a `matplotlib.figure.Figure` as PNG, atomically."""
+    import io
+
+    buffer = io.BytesIO()
+    if isinstance(picture, np.ndarray):
+        from PIL import Image
+
+        Image.fromarray(picture).save(buffer, "png")
+    else:
+        picture.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
+    write_atomically(path, buffer.getvalue())
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Drops the lines of metrics.jsonl after `step`, and a last line that was cut off in the middle."""
+    if not path.exists():
+        return
+    lines = path.read_text().split("\n")
+    kept = [line for line in lines[:-1] if json.loads(line)["step"] <= step]
+    if len(kept) + 1 != len(lines) or lines[-1]:
+        write_atomically(path, "".join(line + "\n" for line in kept))
+
+
+class Writer:
+    """Writes a run's metrics and pictures into its folder. With `active=False` (other processes) it does nothing.
+
+    A line of metrics.jsonl is {"step", "split", "seed", "<metric>": number, ...}; a value that is not finite is null.
+    """
+
+    def __init__(self, workdir: Path, run_seeds: Sequence[int], *, tensorboard: bool, start_step: int, active: bool = True):
+        self.workdir, self.run_seeds, self.active = Path(workdir), tuple(run_seeds), active
+        self._file = self._board = None
+        if not active:
+            return
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        cut_metrics(self.workdir / "metrics.jsonl", start_step)
+        self._file = (self.workdir / "metrics.jsonl").open("a")
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(self.workdir / "tensorboard"), purge_step=start_step + 1)
+
+    def metrics(self, step: int, split: str, values: Mapping[str, Sequence[float]]) -> None:
+        """Appends one line per seed; `values` maps names to one number per seed."""
+        if not self.active:
+            return
+        for i, seed in enumerate(self.run_seeds):
+            numbers = {k: float(v[i]) for k, v in values.items()}
+            line = {"step": step, "split": split, "seed": seed}
+            line |= {k: v if math.isfinite(v) else None for k, v in numbers.items()}
+            self._file.write(json.dumps(line) + "\n")
+            if self._board:
+                suffix = f"/seed{seed}" if len(self.run_seeds) > 1 else ""
+                for k, v in numbers.items():
+                    self._board.add_scalar(f"{split}/{k}{suffix}", v, step)
+        self._file.flush()
+
+    def picture(self, step: int, name: str, picture: Any) -> None:
+        """Writes figures/<name>.png, and the picture into TensorBoard."""
+        if not self.active:
+            return
+        save_picture(self.workdir / "figures" / f"{name}.png", picture)
+        if self._board:
+            if isinstance(picture, np.ndarray):
+                self._board.add_image(name, picture, step, dataformats="HWC")
+            else:
+                self._board.add_figure(name, picture, step, close=False)
+
+    def sync(self) -> None:
+        """Forces metrics.jsonl to disk; called before a checkpoint, which promises every line up to its step."""
+        if self.active:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+        if self._board:
+            self._board.close()
+
+
+def final_metrics(path: Path, run_seeds: Sequence[int]) -> dict[str, list[float]]:
+    """Returns the last value of every metric in metrics.jsonl as {"split/name": [one number per seed]}."""
+    found: dict[str, dict[int, float]] = {}
+    for line in path.read_text().splitlines():
+        entry = json.loads(line)
+        split, seed = entry.pop("split"), entry.pop("seed")
+        del entry["step"]
+        for name, value in entry.items():
+            found.setdefault(f"{split}/{name}", {})[seed] = math.nan if value is None else value
+    return {name: [values.get(seed, math.nan) for seed in run_seeds] for name, values in found.items()}

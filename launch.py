@@ -1,0 +1,152 @@
+"""Runs an experiment from its config to a report.
+
+    python launch.py --config=configs/yoto_cifar.py:smoke                    # embedded data, two minutes on a laptop
+    python launch.py --config=configs/yoto_cifar.py --config.optim.lr=3e-4   # any key of the config can be overridden
+    python launch.py --config=configs/yoto_cifar.py --mode=print             # the resolved config and the parameters
+    python launch.py --config=configs/yoto_cifar.py:report --sweep           # every cell of the paper's figures
+
+Exit codes: 0 finished; 2 the input is wrong (one line says what and how to mend it); 75 interrupted after saving a
+checkpoint, the same command continues; 1 a bug, or a loss that is no longer finite.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from jaxrepro.errors import UserError
+
+FINISHED, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("config", None, "FILE[:PRESET], such as configs/yoto_cifar.py:smoke; presets: paper, report, smoke")
+flags.DEFINE_string("workdir", None, "run folder; default runs/NAME-PRESET. The same folder continues the same run")
+flags.DEFINE_enum("mode", "train", ["train", "eval", "print"], "train; evaluate the checkpoint; or print the config")
+flags.DEFINE_bool("restart", False, "begin anew; the old run folder is moved aside")
+flags.DEFINE_bool("sweep", False, "run every point of the config's sweep(), skipping the finished; with --mode=print, list")
+flags.DEFINE_integer("sweep_index", None, "run only this point of the sweep: for array jobs of a scheduler", lower_bound=0)
+flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0, where the cluster is not found by itself")
+flags.DEFINE_integer("num_processes", None, "number of processes, with --coordinator_address", lower_bound=1)
+flags.DEFINE_integer("process_id", None, "this process, with --coordinator_address", lower_bound=0)
+
+
+def parse_arguments(argv: list[str]) -> list[tuple[str, str]]:
+    """Parses the flags; returns the overrides as (dotted path, text) pairs.
+
+    Raises:
+      UserError: unknown flag or impossible value.
+    """
+    known, overrides = [argv[0]], []
+    arguments = iter(argv[1:])
+    for argument in arguments:
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name.startswith("config."):
+            value = value if equals else next(arguments, None)
+            if value is None:
+                raise UserError(f"--{name} has no value; write --{name}=VALUE")
+            overrides.append((name.removeprefix("config."), value))
+        else:
+            known.append(argument)
+    try:
+        rest = FLAGS(known)[1:]
+    except flags.Error as error:
+        raise UserError(str(error)) from None
+    if rest:
+        raise UserError(f"unexpected argument {rest[0]!r}; flags begin with --, overrides with --config.")
+    if not FLAGS.config:
+        raise UserError("--config is missing; for example --config=configs/yoto_cifar.py:smoke (see --help)")
+    return overrides
+
+
+def initialize_jax() -> None:
+    """Joins the cluster, where there is one, and turns on the persistent compilation cache."""
+    import jax
+
+    from jaxrepro.data.cache import data_dir
+
+    jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    explicit = (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
+    if any(v is not None for v in explicit):
+        if any(v is None for v in explicit):
+            raise UserError("--coordinator_address, --num_processes and --process_id must be given together")
+        jax.distributed.initialize(*explicit)
+    elif in_cluster():
+        jax.distributed.initialize()
+
+
+def in_cluster() -> bool:
+    """Returns whether a scheduler started several processes of this command, by the variables that JAX reads too."""
+    counts = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+    if any(int(os.environ.get(name, "1")) > 1 for name in counts):
+        return True
+    return "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def main(argv: list[str]) -> int:
+    if any(a in ("--help", "-h", "--helpfull") for a in argv[1:]):
+        print(__doc__ + FLAGS.main_module_help())
+        return FINISHED
+    overrides = parse_arguments(argv)
+    initialize_jax()
+    from jaxrepro import config_file
+    from jaxrepro.run import Mode, describe, move_aside
+
+    path, preset = config_file.split_preset(FLAGS.config)
+    root = Path(FLAGS.workdir or f"runs/{Path(path).stem}-{preset}")
+    points = [({}, root)]
+    if FLAGS.sweep or FLAGS.sweep_index is not None:
+        named = [(p, root / "sweep" / config_file.point_name(p)) for p in config_file.sweep_points(FLAGS.config)]
+        if FLAGS.sweep_index is not None and FLAGS.sweep_index >= len(named):
+            raise UserError(f"--sweep_index is {FLAGS.sweep_index}; the sweep has points 0 to {len(named) - 1}")
+        points = named if FLAGS.sweep_index is None else [named[FLAGS.sweep_index]]
+
+    def resolve(point):
+        config = config_file.load(FLAGS.config)
+        for key, value in point.items():
+            config_file.set_value(config, key, value)
+        for key, text in overrides:
+            config_file.override(config, key, text)
+        return config
+
+    if FLAGS.mode == Mode.PRINT:
+        print("\n".join(f"{i:4d}  {w}" for i, (_, w) in enumerate(points)) if len(points) > 1 else describe(resolve(points[0][0])))
+        return FINISHED
+    if FLAGS.restart and (moved := move_aside(root)):
+        print(f"the old run is now {moved}", file=sys.stderr)
+    return run_points(points, resolve)
+
+
+def run_points(points, resolve) -> int:
+    """Runs points one after the other; a diverged one does not stop the rest. Returns the exit code."""
+    import jax
+
+    from jaxrepro.checkpoint import NonFiniteError
+    from jaxrepro.run import Mode, run
+
+    diverged = []
+    for i, (point, workdir) in enumerate(points):
+        if len(points) > 1:
+            print(f"[{i + 1}/{len(points)}] {workdir}", file=sys.stderr)
+        try:
+            if not run(resolve(point), workdir, command=shlex.join(["python", *sys.argv]), mode=Mode(FLAGS.mode)):
+                return INTERRUPTED
+        except NonFiniteError as error:
+            diverged.append(workdir)
+            print(f"diverged: {error}; the last good checkpoint is in {workdir / 'checkpoints'}", file=sys.stderr)
+        jax.clear_caches()
+    return FAILED if diverged else FINISHED
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        code = INTERRUPTED
+    sys.exit(code)
