@@ -25,8 +25,12 @@ flags.DEFINE_string("config", None, "FILE[:PRESET], such as configs/yoto_cifar.p
 flags.DEFINE_string("workdir", None, "run folder; default runs/NAME-PRESET. The same folder continues the same run")
 flags.DEFINE_enum("mode", "train", ["train", "eval", "print"], "train; evaluate the checkpoint; or print the config")
 flags.DEFINE_bool("restart", False, "begin anew; the old run folder is moved aside")
-flags.DEFINE_bool("sweep", False, "run every point of the config's sweep(), skipping the finished; with --mode=print, list")
-flags.DEFINE_integer("sweep_index", None, "run only this point of the sweep: for array jobs of a scheduler", lower_bound=0)
+flags.DEFINE_bool(
+    "sweep", False, "run every point of the config's sweep(), skipping the finished; with --mode=print, list"
+)
+flags.DEFINE_integer(
+    "sweep_index", None, "run only this point of the sweep: for array jobs of a scheduler", lower_bound=0
+)
 flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0, where the cluster is not found by itself")
 flags.DEFINE_integer("num_processes", None, "number of processes, with --coordinator_address", lower_bound=1)
 flags.DEFINE_integer("process_id", None, "this process, with --coordinator_address", lower_bound=0)
@@ -44,7 +48,7 @@ def parse_arguments(argv: list[str]) -> list[tuple[str, str]]:
         name, equals, value = argument.lstrip("-").partition("=")
         if argument.startswith("-") and name.startswith("config."):
             value = value if equals else next(arguments, None)
-            if value is None:
+            if value is None or (not equals and value.startswith("--")):
                 raise UserError(f"--{name} has no value; write --{name}=VALUE")
             overrides.append((name.removeprefix("config."), value))
         else:
@@ -62,11 +66,14 @@ def parse_arguments(argv: list[str]) -> list[tuple[str, str]]:
 
 def initialize_jax() -> None:
     """Joins the cluster, where there is one, and turns on the persistent compilation cache."""
+    import absl.logging
     import jax
 
     from jaxrepro.data.cache import data_dir
 
-    jax.config.update("jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "xla")))
+    absl.logging.set_verbosity(absl.logging.ERROR)  # orbax explains itself at length otherwise
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "xla"))
+    jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     explicit = (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
     if any(v is not None for v in explicit):
@@ -86,22 +93,28 @@ def in_cluster() -> bool:
 
 
 def main(argv: list[str]) -> int:
-    if any(a in ("--help", "-h", "--helpfull") for a in argv[1:]):
-        print(__doc__ + FLAGS.main_module_help())
+    """Runs the command line and returns its exit code; a user's mistake becomes one line on stderr."""
+    try:
+        return launch(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+
+
+def launch(argv: list[str]) -> int:
+    """Does what the command line says; returns the exit code. Raises UserError for a mistake in it."""
+    if {"--help", "-h", "--helpfull", "-help"} & set(argv[1:]):
+        print(__doc__ + FLAGS.module_help(sys.modules[__name__]))
         return FINISHED
     overrides = parse_arguments(argv)
     initialize_jax()
-    from jaxrepro import config_file
-    from jaxrepro.run import Mode, describe, move_aside
+    from jaxrepro import config_file, run
 
     path, preset = config_file.split_preset(FLAGS.config)
     root = Path(FLAGS.workdir or f"runs/{Path(path).stem}-{preset}")
-    points = [({}, root)]
-    if FLAGS.sweep or FLAGS.sweep_index is not None:
-        named = [(p, root / "sweep" / config_file.point_name(p)) for p in config_file.sweep_points(FLAGS.config)]
-        if FLAGS.sweep_index is not None and FLAGS.sweep_index >= len(named):
-            raise UserError(f"--sweep_index is {FLAGS.sweep_index}; the sweep has points 0 to {len(named) - 1}")
-        points = named if FLAGS.sweep_index is None else [named[FLAGS.sweep_index]]
 
     def resolve(point):
         config = config_file.load(FLAGS.config)
@@ -111,12 +124,39 @@ def main(argv: list[str]) -> int:
             config_file.override(config, key, text)
         return config
 
-    if FLAGS.mode == Mode.PRINT:
-        print("\n".join(f"{i:4d}  {w}" for i, (_, w) in enumerate(points)) if len(points) > 1 else describe(resolve(points[0][0])))
+    points = select_points(root)
+    if FLAGS.mode == run.Mode.PRINT:
+        listing = [f"{i:4d}  {workdir}" for i, (_, workdir) in enumerate(points)]
+        print("\n".join(listing) if FLAGS.sweep else run.describe(resolve(points[0][0])))
         return FINISHED
-    if FLAGS.restart and (moved := move_aside(root)):
-        print(f"the old run is now {moved}", file=sys.stderr)
+    if FLAGS.restart:
+        restart(points)
     return run_points(points, resolve)
+
+
+def select_points(root: Path) -> list[tuple[dict, Path]]:
+    """Returns (overrides, run folder) of everything to run: one, or the sweep's points."""
+    from jaxrepro import config_file
+
+    if not FLAGS.sweep and FLAGS.sweep_index is None:
+        return [({}, root)]
+    points = [(p, root / "sweep" / config_file.point_name(p)) for p in config_file.sweep_points(FLAGS.config)]
+    if FLAGS.sweep_index is None:
+        return points
+    if FLAGS.sweep_index >= len(points):
+        raise UserError(f"--sweep_index is {FLAGS.sweep_index}; the sweep has points 0 to {len(points) - 1}")
+    return [points[FLAGS.sweep_index]]
+
+
+def restart(points) -> None:
+    """Moves the run folders aside, on the first process of a cluster."""
+    import jax
+
+    from jaxrepro.run import move_aside
+
+    for _, workdir in points:
+        if jax.process_index() == 0 and (moved := move_aside(workdir)):
+            print(f"the old run is now {moved}", file=sys.stderr)
 
 
 def run_points(points, resolve) -> int:
@@ -126,27 +166,20 @@ def run_points(points, resolve) -> int:
     from jaxrepro.checkpoint import NonFiniteError
     from jaxrepro.run import Mode, run
 
+    command = shlex.join(["python", *sys.argv])
     diverged = []
     for i, (point, workdir) in enumerate(points):
         if len(points) > 1:
             print(f"[{i + 1}/{len(points)}] {workdir}", file=sys.stderr)
         try:
-            if not run(resolve(point), workdir, command=shlex.join(["python", *sys.argv]), mode=Mode(FLAGS.mode)):
+            if not run(resolve(point), workdir, command=command, mode=Mode(FLAGS.mode)):
                 return INTERRUPTED
         except NonFiniteError as error:
             diverged.append(workdir)
-            print(f"diverged: {error}; the last good checkpoint is in {workdir / 'checkpoints'}", file=sys.stderr)
+            print(f"diverged: {error}; the last good checkpoint stays in {workdir}", file=sys.stderr)
         jax.clear_caches()
     return FAILED if diverged else FINISHED
 
 
 if __name__ == "__main__":
-    try:
-        code = main(sys.argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        code = INTERRUPTED
-    sys.exit(code)
+    sys.exit(main(sys.argv))

@@ -1,9 +1,9 @@
 """YOTO beta-VAE on CIFAR-10.
 
-    python launch.py --config=configs/yoto_cifar.py             # the released setting: 1.2M steps, 2x width
-    python launch.py --config=configs/yoto_cifar.py:report      # the reproduction report: 100 epochs, 1x
-    python launch.py --config=configs/yoto_cifar.py:smoke       # embedded letters, under two minutes on two cores
-    python launch.py --config=configs/yoto_cifar.py:report --sweep      # figures 1a and 1b: widths x (YOTO + fixed)
+python launch.py --config=configs/yoto_cifar.py             # the released setting: 1.2M steps, 2x width
+python launch.py --config=configs/yoto_cifar.py:report      # the reproduction report: 100 epochs, 1x
+python launch.py --config=configs/yoto_cifar.py:smoke       # embedded letters, under two minutes on two cores
+python launch.py --config=configs/yoto_cifar.py:report --sweep      # figures 1a and 1b: widths x (YOTO + fixed)
 """
 
 from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig
@@ -17,7 +17,13 @@ PAPER = Config(
     train=TrainConfig(duration="1200000 steps", batch_size=128),
     # Released code: Adam, decoupled decay 1e-5, halved four times.
     optim=OptimConfig(
-        name="adam", lr=1e-4, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-5, halve_at=(600_000, 780_000, 960_000, 1_140_000)
+        name="adam",
+        lr=1e-4,
+        b1=0.9,
+        b2=0.999,
+        eps=1e-8,
+        weight_decay=1e-5,
+        halve_at=(600_000, 780_000, 960_000, 1_140_000),
     ),
     data=DataConfig(source="tfds:cifar10", train="train", valid="test", test="test"),
     model=VAEConfig(

@@ -4,12 +4,12 @@
         ts = checkpoints.restore_latest(program.abstract_state()) or program.init()
         checkpoints.save(step, ts)
 
-Orbax commits a checkpoint atomically, but restores flipped bytes without a word, so each carries a digest of every leaf,
-computed on the devices from the bits of the arrays. The digest does not depend on how the arrays are sharded.
+Orbax commits a checkpoint atomically, but restores flipped bytes without a word; so each carries digests of its leaves.
 """
 
 import logging
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,36 +28,17 @@ class NonFiniteError(Exception):
     """A loss or a parameter is no longer a finite number; the message names the steps."""
 
 
-def _mix(h: jax.Array) -> jax.Array:
-    """MurmurHash3's 32-bit finalizer: every input bit flips about half of the output bits."""
-    h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
-    h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
-    return h ^ (h >> 16)
-
-
-def _leaf_digest(a: jax.Array) -> jax.Array:
-    """Returns uint32 [2]: two position-dependent hashes of the bits, summed modulo 2^32 (so any order gives the same)."""
-    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[a.dtype.itemsize]
-    bits = (a if a.dtype == bool else jax.lax.bitcast_convert_type(a, unsigned)).astype(jnp.uint32)
-    index = jnp.zeros(a.shape, jnp.uint32)
-    for axis, size in enumerate(a.shape):
-        index = index * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, a.shape, axis)
-    return jnp.stack([jnp.sum(_mix(bits ^ _mix(index + jnp.uint32(salt)))) for salt in (1, 0x9E3779B9)])
-
-
-@jax.jit
-def _digests(tree: Any) -> tuple[jax.Array, jax.Array]:
-    leaves = jax.tree.leaves(tree)
-    floats = [a for a in leaves if jnp.issubdtype(a.dtype, jnp.floating)]
-    finite = jnp.stack([jnp.isfinite(a).all() for a in floats]).all() if floats else jnp.bool_(True)
-    return jnp.stack([_leaf_digest(a) for a in leaves]), finite
-
-
 def digests(tree: Any) -> tuple[dict[str, str], bool]:
-    """Returns ({leaf path: 16 hex digits}, whether every floating-point leaf is finite)."""
-    values, finite = mesh_lib.to_host(_digests(tree))
-    paths = [mesh_lib.leaf_path(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
-    return {p: f"{a:08x}{b:08x}" for p, (a, b) in zip(paths, values.tolist(), strict=True)}, bool(finite)
+    """Returns ({leaf path: CRC-32 of its bytes}, whether every floating-point leaf is finite).
+
+    Leaves are fetched whole, so the digest does not depend on how they are sharded. All processes call this together.
+    """
+    found, finite = {}, True
+    for path, leaf in jax.tree_util.tree_flatten_with_path(mesh_lib.to_host(tree))[0]:
+        found[mesh_lib.leaf_path(path)] = f"{zlib.crc32(np.ascontiguousarray(leaf).tobytes()):08x}"
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            finite &= bool(np.isfinite(leaf.astype(np.float32)).all())
+    return found, finite
 
 
 class Checkpoints:
@@ -163,7 +144,9 @@ class Checkpoints:
             state = restored["state"]
             fault = _mismatch(restored["meta"]["digests"], digests(state)[0])
         except Exception as error:  # orbax raises bare Exceptions for damaged files, so nothing narrower would do
-            fault = f"it cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''})"
+            fault = (
+                f"it cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''})"
+            )
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
@@ -188,4 +171,8 @@ class Checkpoints:
 def _mismatch(expected: Mapping[str, str], found: Mapping[str, str]) -> str | None:
     """Returns what differs between two digest tables in words, or None."""
     wrong = [path for path in expected if found.get(path) != expected[path]]
-    return f"the bytes of {wrong[0]}" + f" and {len(wrong) - 1} more" * (len(wrong) > 1) + " changed on disk" if wrong else None
+    return (
+        f"the bytes of {wrong[0]}" + f" and {len(wrong) - 1} more" * (len(wrong) > 1) + " changed on disk"
+        if wrong
+        else None
+    )

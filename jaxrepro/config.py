@@ -1,10 +1,10 @@
 """Typed configs: from the locked ConfigDict of a config file to frozen dataclasses, checked at the border.
 
-    @dataclass(frozen=True)
-    class Config(RunConfig):                # an experiment adds its own sections
-        model: VAEConfig = VAEConfig()
+@dataclass(frozen=True)
+class Config(RunConfig):                # an experiment adds its own sections
+    model: VAEConfig = VAEConfig()
 
-    config = parse(Config, config_dict)     # UserError with the nearest key, the wrong type, the impossible value
+config = parse(Config, config_dict)     # UserError with the nearest key, the wrong type, the impossible value
 """
 
 import dataclasses
@@ -91,7 +91,8 @@ class LogConfig:
 class CheckpointConfig:
     """every: a duration; keep: that many of the latest; best: metric whose best checkpoint is kept too.
 
-    best: "" or "split/metric", such as "valid/loss"; best_mode: "min" or "max"; evaluate: which one `--mode=eval` reads.
+    best: "" or "split/metric", such as "valid/loss"; best_mode: "min" or "max".
+    evaluate: which one `--mode=eval` reads.
     """
 
     every: str = "10%"

@@ -3,9 +3,10 @@
     config = load("configs/yoto_cifar.py:smoke")
     override(config, "optim.lr", "3e-4")
 
-A config file defines `get_config(preset) -> ConfigDict`, `PRESETS` (name -> dotted-path overrides), and `sweep(preset)`,
-the points of the paper's tables as dotted-path overrides. Overrides are parsed here and not by
-`ml_collections.config_flags`, whose errors are tracebacks in a string: ours name the key, the nearest valid one and the type.
+A config file defines `get_config(preset) -> ConfigDict`, `PRESETS` (name -> dotted-path overrides), and
+`sweep(preset)`, the points of the paper's tables as dotted-path overrides. Overrides are parsed here and not by
+`ml_collections.config_flags`, whose errors are tracebacks in a string: ours name the key, the nearest valid one
+and the type.
 """
 
 import ast

@@ -1,6 +1,6 @@
 """Durations: "1200 steps", "100 epochs", "10%" of the run, or "end"; one string, so exactly one unit.
 
-    num_steps("100 epochs", steps_per_epoch=390.6)  # 39060
+num_steps("100 epochs", steps_per_epoch=390.6)  # 39060
 """
 
 import math
@@ -37,7 +37,9 @@ def check_duration(field: str, text: str, units: tuple[str, ...] = UNITS) -> Non
     except ValueError:
         pass
     examples = {"steps": "'1000 steps'", "epochs": "'5 epochs'", "%": "'10%'"}
-    raise UserError(f"{field} is {text!r}; write {', '.join(examples[u] for u in units)}" + (" or 'end'" * ("%" in units)))
+    raise UserError(
+        f"{field} is {text!r}; write {', '.join(examples[u] for u in units)}" + (" or 'end'" * ("%" in units))
+    )
 
 
 def num_steps(text: str, *, steps_per_epoch: float, total: int | None = None) -> int:

@@ -1,8 +1,8 @@
 """Errors that the user can mend: one line that names the fault and the fix.
 
-    raise UserError("config.optim.lr is -1; it must be positive")
-    raise unknown("dataset", "defualt", ["default", "camouflage"])
-    # UserError: unknown dataset 'defualt'; did you mean 'default'? known: camouflage, default
+raise UserError("config.optim.lr is -1; it must be positive")
+raise unknown("dataset", "defualt", ["default", "camouflage"])
+# UserError: unknown dataset 'defualt'; did you mean 'default'? known: camouflage, default
 """
 
 import difflib

@@ -66,13 +66,15 @@ class Run:
         self._stopped = jax.jit(jax.vmap(experiment.stopped)) if experiment.stopped else None
         splits = {e.split for e in experiment.evaluators}
         if config.checkpoint.best and config.checkpoint.best.partition("/")[0] not in splits:
-            raise UserError(f"config.checkpoint.best is {config.checkpoint.best!r}; write 'split/metric', split one of {splits}")
+            raise UserError(
+                f"config.checkpoint.best is {config.checkpoint.best!r}; write 'split/metric', split one of {splits}"
+            )
 
     def _steps(self, duration: str) -> int:
         return num_steps(duration, steps_per_epoch=self.experiment.source.steps_per_epoch, total=self.total)
 
     def next_boundary(self, step: int) -> int:
-        """Returns where the chunk that starts at `step` ends: a function of the step alone, so that a resume is exact."""
+        """Returns where the chunk that starts at `step` ends: a function of the step alone, so resumes are exact."""
         periods = [self.steps_per_call, self.log_every, self.checkpoint_every]
         periods += [e.every for e in self.experiment.evaluators] + [t.every for t in self.experiment.transitions]
         return min([self.total] + [(step // p + 1) * p for p in periods])
@@ -101,7 +103,9 @@ class Run:
             for name, value in found.metrics.items():
                 values.setdefault(name, []).append(float(value))
             pictures |= {name + f"_seed{seed}" * several: picture for name, picture in found.pictures.items()}
-            records += [vars(r) | {"value": float(r.value), "seed": seed, "evaluator": evaluator.name} for r in found.records]
+            records += [
+                vars(r) | {"value": float(r.value), "seed": seed, "evaluator": evaluator.name} for r in found.records
+            ]
         return values, pictures, records
 
     def stopped(self, ts: TrainState) -> bool:
@@ -110,7 +114,7 @@ class Run:
 
 
 def describe(values: Mapping[str, list[float]]) -> str:
-    """Returns metrics as "loss 12.3  kl 4.56", the mean over seeds; those in groups ("a/b") only where there are no others."""
+    """Returns metrics as "loss 12.3  kl 4.56", means over seeds; grouped ones ("a/b") where there are no others."""
     shown = {k: v for k, v in values.items() if "/" not in k} or values
     return "  ".join(f"{k} {np.mean(v):.5g}" for k, v in shown.items())
 
@@ -247,7 +251,7 @@ class Session:
 
 
 def evaluate(config: RunConfig, experiment: Experiment, workdir: Path) -> Results:
-    """Evaluates the latest (or best, `config.checkpoint.evaluate`) checkpoint of a run folder and rewrites its pictures.
+    """Evaluates the latest (or best, `config.checkpoint.evaluate`) checkpoint of a run folder, rewriting its pictures.
 
     Raises:
       UserError: the run folder holds no sound checkpoint.

@@ -40,7 +40,9 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
     n = mesh.shape["data"]
     if batch_size % n:
         better = max(n, round(batch_size / n) * n)
-        raise UserError(f"config.train.batch_size is {batch_size}; it must be a multiple of {n} devices, such as {better}")
+        raise UserError(
+            f"config.train.batch_size is {batch_size}; it must be a multiple of {n} devices, such as {better}"
+        )
 
 
 def leaf_path(path: Sequence[Any]) -> str:

@@ -1,7 +1,7 @@
 """Metrics as sums and counts, so that means over masks, batches and devices merge exactly.
 
-    m = Mean.of(losses, mask)        # [B] values, padding masked out
-    (m + other).value                # the mean over both, every example once
+m = Mean.of(losses, mask)        # [B] values, padding masked out
+(m + other).value                # the mean over both, every example once
 """
 
 from collections.abc import Mapping

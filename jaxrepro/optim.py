@@ -1,7 +1,7 @@
 """Optimizers from config, built on optax.
 
-    tx = make_optimizer(config.optim, total_steps=1000)
-    opt_state = tx.init(params)
+tx = make_optimizer(config.optim, total_steps=1000)
+opt_state = tx.init(params)
 """
 
 import optax

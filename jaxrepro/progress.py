@@ -58,7 +58,7 @@ def format_seconds(seconds: float) -> str:
 
 
 class Clock:
-    """Steps per second between `begin` (after the first chunk, which compiles) and the last `mark`, evaluations aside."""
+    """Steps per second from `begin` (after the first chunk, which compiles) to the last `mark`, without evaluations."""
 
     def __init__(self):
         self.created = time.monotonic()

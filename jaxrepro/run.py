@@ -94,7 +94,9 @@ def locked(workdir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another process is running in {workdir}; wait for it, or give another --workdir") from None
+            raise UserError(
+                f"another process is running in {workdir}; wait for it, or give another --workdir"
+            ) from None
         yield
 
 
@@ -114,7 +116,11 @@ def read_json(path: Path) -> Any:
 
 def is_finished(workdir: Path, old: Mapping[str, Any] | None, config: RunConfig) -> bool:
     """Returns whether the folder holds a finished run of this length."""
-    return bool(old) and (workdir / "results.json").exists() and old["config"]["train"]["duration"] == config.train.duration
+    return (
+        bool(old)
+        and (workdir / "results.json").exists()
+        and old["config"]["train"]["duration"] == config.train.duration
+    )
 
 
 def move_aside(workdir: Path) -> Path | None:
@@ -177,7 +183,10 @@ def describe(config: ConfigDict) -> str:
     module = registry.find(config.experiment)
     typed = parse(module.Config, config)
     shapes = jax.eval_shape(lambda: module.init_params(typed, jax.random.key(0)))
-    rows = [(leaf_path(path), str(list(leaf.shape)), leaf.size) for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)]
+    rows = [
+        (leaf_path(path), str(list(leaf.shape)), leaf.size)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
+    ]
     width = max(len(name) for name, _, _ in rows)
     table = [f"{name:{width}}  {shape:>20}  {size:>12,}" for name, shape, size in rows]
     total = f"{'total':{width}}  {'':>20}  {sum(size for *_, size in rows):>12,}"

@@ -1,7 +1,7 @@
 """The seed axis: every array of a run's state has a leading axis [S], one entry per seed of `config.seeds`.
 
-    states = over_seeds(init, SeedMode.UNROLL)(keys)      # keys [S] -> states [S, ...]
-    select(states, 1)                                     # the state of the second seed
+states = over_seeds(init, SeedMode.UNROLL)(keys)      # keys [S] -> states [S, ...]
+select(states, 1)                                     # the state of the second seed
 """
 
 from collections.abc import Callable, Sequence
@@ -55,7 +55,10 @@ def over_seeds(fn: Callable, mode: SeedMode, in_axes: Sequence[int | None] | Non
         mapped = next(a for a, axis in zip(args, axes, strict=True) if axis == 0)
         num_seeds = jax.tree.leaves(mapped)[0].shape[0]
         return stack(
-            [fn(*(a if axis is None else select(a, i) for a, axis in zip(args, axes, strict=True))) for i in range(num_seeds)]
+            [
+                fn(*(a if axis is None else select(a, i) for a, axis in zip(args, axes, strict=True)))
+                for i in range(num_seeds)
+            ]
         )
 
     def mapped(*args):

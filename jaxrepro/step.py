@@ -24,6 +24,9 @@ from jaxrepro import rng, seeds
 from jaxrepro.config import SeedMode
 from jaxrepro.experiment import Experiment, Transition
 
+# Initial values are computed once, and their many random draws would take longer to optimise than to compute.
+QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
 
 @struct.dataclass
 class TrainState:
@@ -48,11 +51,12 @@ def default_steps_per_call(backend: str) -> int:
 def block_shape(experiment: Experiment, seed: int) -> Any:
     """Returns the shapes of one step's `x` and of the resident arrays, without touching a device."""
     x = experiment.source.block(seed, 0, 1)
-    shape = lambda a, s: jax.ShapeDtypeStruct(s, jax.dtypes.canonicalize_dtype(a.dtype))
-    return (
-        jax.tree.map(lambda a: shape(a, a.shape[1:]), x),
-        jax.tree.map(lambda a: shape(a, a.shape), experiment.source.arrays),
-    )
+
+    def abstract(a, shape):
+        return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(a.dtype))
+
+    arrays = jax.tree.map(lambda a: abstract(a, a.shape), experiment.source.arrays)
+    return jax.tree.map(lambda a: abstract(a, a.shape[1:]), x), arrays
 
 
 class Program:
@@ -126,7 +130,7 @@ class Program:
         return apply
 
     def _check_invariant_state(self) -> None:
-        """Raises TypeError, naming the leaf, if `update` or a transition changes the state's structure, shape or dtype."""
+        """Raises TypeError, naming the leaf, if `update` or a transition changes the state's structure or shapes."""
         state = jax.eval_shape(self._init_one, jnp.uint32(0)).state
         after = {"update": self._step_shapes(state)[0]}
         _, arrays = block_shape(self.experiment, self.run_seeds[0])
@@ -138,7 +142,8 @@ class Program:
 
     def init(self) -> TrainState:
         """Returns the state of step 0, created in place on its devices."""
-        return jax.jit(seeds.over_seeds(self._init_one, self.mode), out_shardings=self.shardings)(self.seeds)
+        init = seeds.over_seeds(self._init_one, self.mode)
+        return jax.jit(init, out_shardings=self.shardings, compiler_options=QUICK_COMPILE)(self.seeds)
 
     def block(self, start: int, length: int) -> Any:
         """Returns what `draw` gets at steps start … start+length-1, for all seeds, padded to `steps_per_call`.

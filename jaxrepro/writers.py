@@ -1,7 +1,8 @@
 """What a run writes into its folder: metrics.jsonl, TensorBoard, pictures and JSON files.
 
-Only process 0 writes. Files that are written whole go to a temporary name first and are renamed, so nothing half-written
-is ever found under its final name; metrics.jsonl is appended to, and cut back to the checkpoint's step on resume.
+Only process 0 writes. Files that are written whole go to a temporary name first and are renamed, so nothing half
+written is ever found under its final name; metrics.jsonl is appended to, and cut back to the checkpoint's step on
+resume.
 """
 
 import json
@@ -63,7 +64,9 @@ class Writer:
     A line of metrics.jsonl is {"step", "split", "seed", "<metric>": number, ...}; a value that is not finite is null.
     """
 
-    def __init__(self, workdir: Path, run_seeds: Sequence[int], *, tensorboard: bool, start_step: int, active: bool = True):
+    def __init__(
+        self, workdir: Path, run_seeds: Sequence[int], *, tensorboard: bool, start_step: int, active: bool = True
+    ):
         self.workdir, self.run_seeds, self.active = Path(workdir), tuple(run_seeds), active
         self._file = self._board = None
         if not active:

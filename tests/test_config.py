@@ -72,7 +72,13 @@ def test_an_impossible_value_is_refused_when_the_config_is_parsed(path, text, me
 
 def test_overrides_take_literals_and_bare_words():
     config = make()
-    for path, text in [("optim.lr", "3e-4"), ("optim.lr", "1"), ("seeds", "(0,1,2)"), ("seeds", "[4]"), ("data.test", "x")]:
+    for path, text in [
+        ("optim.lr", "3e-4"),
+        ("optim.lr", "1"),
+        ("seeds", "(0,1,2)"),
+        ("seeds", "[4]"),
+        ("data.test", "x"),
+    ]:
         config_file.override(config, path, text)
     assert (config.optim.lr, config.seeds, config.data.test) == (1.0, (4,), "x")
     config_file.override(config, "data.test", "7")  # a string key takes anything as text
@@ -91,7 +97,14 @@ def test_a_preset_overrides_values_and_an_unknown_one_is_refused():
 
 @pytest.mark.parametrize(
     ("text", "steps"),
-    [("12 steps", 12), ("1 step", 1), ("1.2e6 steps", 1_200_000), ("1_000 steps", 1000), ("2 epochs", 25), ("1 epoch", 12)],
+    [
+        ("12 steps", 12),
+        ("1 step", 1),
+        ("1.2e6 steps", 1_200_000),
+        ("1_000 steps", 1000),
+        ("2 epochs", 25),
+        ("1 epoch", 12),
+    ],
 )
 def test_durations_are_counted_in_steps(text, steps):
     assert num_steps(text, steps_per_epoch=12.5) == steps

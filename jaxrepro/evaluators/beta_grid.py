@@ -1,6 +1,6 @@
 """The beta-VAE over a grid of loss weights: KL and reconstruction at every beta, reconstructions and prior samples.
 
-Its records are the points of YOTO's figures 1a and 1b; `jaxrepro.report` draws those from one run or from a whole sweep.
+Its records are the points of YOTO's figures 1a and 1b; `jaxrepro.report` draws those from one run or from a sweep.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +68,10 @@ def beta_grid(
                 if model.beta or beta in pictured:
                     prefix = f"fixed_beta_{beta:g}/" if model.beta else f"beta_{beta:g}/"
                     metrics |= {prefix + name: float(value) for name, value in terms.items()}
-        means = {r: np.mean([x.value for x in records if x.metric == r and x.row == models[0].label]) for r in ("kl", "reconstruction")}
+        means = {
+            r: np.mean([x.value for x in records if x.metric == r and x.row == models[0].label])
+            for r in ("kl", "reconstruction")
+        }
         pictures = _pictures(models, steps, state, images[:num_pictured], sample_key, pictured)
         return Evaluation(metrics | means, pictures, records)
 

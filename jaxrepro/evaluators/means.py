@@ -1,6 +1,6 @@
 """Means over a whole dataset: one scan over padded batches, every example counted once.
 
-    terms = dataset_means(lambda batch, key: {"kl": kl(batch, key)}, images, batch_size=256, key=key)
+terms = dataset_means(lambda batch, key: {"kl": kl(batch, key)}, images, batch_size=256, key=key)
 """
 
 from collections.abc import Callable, Mapping

@@ -3,8 +3,8 @@
     python launch.py --config=configs/yoto_cifar.py:smoke
 
 Each training example draws its own beta, log-uniform; the network sees log beta. A run may train fixed-weight models
-beside the conditional one, in the same program and on the same batches (`config.beta.baselines`): its state is a dict of
-members, one of them conditional.
+beside the conditional one, in the same program and on the same batches (`config.beta.baselines`): its state is a dict
+of members, one of them conditional.
 
 Source: Dosovitskiy & Djolonga, "You Only Train Once: Loss-Conditional Training of Deep Networks" (ICLR 2020) and the
 released code; a reproduction report (preset `report`) where it differs.
@@ -61,7 +61,7 @@ class BetaConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """resize: bilinear, to this size before a random crop back to the image's size; 0 = no crop. flip: left to right."""
+    """resize: bilinear, to this size before a random crop back to the image's size; 0 = no crop. flip: horizontally."""
 
     resize: int = 40
     flip: bool = True
@@ -170,7 +170,9 @@ def build(config: Config) -> Experiment:
     test_images = evaluation_images(config, read_split(splits, config.data.test))
     shape = tuple(train.columns["image"].shape)
     if shape != config.model.image_shape:
-        raise UserError(f"{config.data.source} has images {shape}; config.model.image_shape is {config.model.image_shape}")
+        raise UserError(
+            f"{config.data.source} has images {shape}; config.model.image_shape is {config.model.image_shape}"
+        )
     source, draw = make_source(
         train, config.train.batch_size, columns=("image",), resident_limit_mb=config.data.resident_limit_mb
     )

@@ -1,7 +1,7 @@
 """FiLM: a feature map is scaled and shifted, channel by channel, by a small network of the condition.
 
-    film = FiLM(hidden=512, scale=0.1)
-    y = film.apply(variables, x, condition)      # x [B, H, W, C], condition [B, D]
+film = FiLM(hidden=512, scale=0.1)
+y = film.apply(variables, x, condition)      # x [B, H, W, C], condition [B, D]
 """
 
 from enum import StrEnum

@@ -1,8 +1,8 @@
 """The convolutional VAE of YOTO, with or without a condition on the loss weights.
 
-    model = ConvVAE(VAEConfig())
-    variables = model.init(key, images, log_weights, key)
-    posterior, output = model.apply(variables, images, log_weights, key)
+model = ConvVAE(VAEConfig())
+variables = model.init(key, images, log_weights, key)
+posterior, output = model.apply(variables, images, log_weights, key)
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class ConditionInput(StrEnum):
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """width multiplies base_channels; block n has width * base_channels * 2**n channels. Defaults: CIFAR-10, released."""
+    """Block n has width * base_channels * 2**n channels. The defaults are the released CIFAR-10 setting."""
 
     image_shape: tuple[int, ...] = (32, 32, 3)
     num_blocks: int = 3
@@ -97,7 +97,7 @@ def positive(raw: jax.Array) -> jax.Array:
 
 
 class Block(nn.Module):
-    """`layers_per_block` 3x3 convolutions, then the condition; the encoder halves the map first, the decoder doubles it last."""
+    """`layers_per_block` 3x3 convolutions, then FiLM. The encoder halves the map first, the decoder doubles it last."""
 
     config: VAEConfig
     block: int
@@ -171,7 +171,7 @@ class ConvVAE(nn.Module):
         return Posterior(mean, positive(raw))
 
     def decode(self, z: jax.Array, beta: jax.Array) -> jax.Array:
-        """Returns the likelihood's raw parameters, float32 [B, H, W, output_channels]. Args: z: [B, latent]; beta: [B]."""
+        """Returns the likelihood's raw parameters, float32 [B, H, W, output_channels], of z [B, latent], beta [B]."""
         condition = self.condition(beta)
         x = z.astype(self.dtype)
         if self.config.conditioning == Conditioning.CONCAT_INPUT:

@@ -1,0 +1,44 @@
+# `make` lists the commands. Every one of them first makes sure that .venv holds the locked dependencies;
+# once it does, that check takes a few milliseconds. PYTHON=python3.12 chooses another interpreter.
+
+PYTHON ?=
+ARGS ?=
+UV = .venv/bin/uv
+BIN = .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format lock clean
+
+help: ## List these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
+
+install: ## Create .venv and install the locked dependencies (does nothing the second time)
+	@PYTHON="$(PYTHON)" .ci/install
+
+demo: install ## Train, evaluate and report a small YOTO model on embedded data (two minutes)
+	@$(BIN)/python launch.py --config=configs/yoto_cifar.py:smoke $(ARGS)
+
+test: install ## Run the default tests; ARGS="tests/report -x" narrows them
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: install ## Run the tests that take minutes
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: install ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: install ## Fix what can be fixed automatically
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# One lock for all supported versions of Python. It names no index, so it works with any mirror.
+lock: install ## Resolve requirements.lock anew from pyproject.toml (UPGRADE=1 takes the newest versions)
+	@$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		$(if $(UPGRADE),--upgrade) -o requirements.lock --quiet
+
+clean: ## Remove .venv and caches; runs/ stays
+	@rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

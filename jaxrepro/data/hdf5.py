@@ -1,0 +1,176 @@
+"""`hdf5:PATH`: a file of the Synbols generator, or any file with images and labels.
+
+Synbols layout (x, mask, y as JSON strings, split/<name>): columns image, mask, label (the character), font,
+is_bold, is_slant, rotation, scale, translation_x, translation_y; characters and fonts are numbered in sorted
+order over the whole file; attributes are those of the first symbol. `?split=stratified_char` chooses one of
+the stored splits (default "random"). Published files hold channels in the order B, G, R; they are not
+reordered.
+
+Plain layout: the names of `layout`, at the root (one split, "train") or in groups named after splits.
+
+Rows are read when asked for; the file stays open. Where enough rows of a piece of the file are wanted, the
+whole piece is read, because HDF5 picks single rows slowly.
+"""
+
+import functools
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrepro.data import layout
+from jaxrepro.data.cache import Create, cached_arrays
+from jaxrepro.data.dataset import Column, Table
+from jaxrepro.errors import UserError, unknown
+
+_PIECE_ROWS = 4096
+_DENSE = 0.1  # share of a piece's rows from which on the whole piece is read
+
+
+def load(path: Path, *, split: str | None = None) -> dict[str, Table]:
+    """Returns the splits of an HDF5 file.
+
+    Raises:
+      UserError: the file is damaged, has no images, or no stored split of that name.
+    """
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+        if "x" in file and "y" in file and file["y"].dtype.kind == "O":
+            return _synbols_tables(path, file, split)
+        if split is not None:
+            raise UserError(f"{path} is no file of Synbols and stores no splits; remove ?split={split}")
+        return _plain_tables(path, file)
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_rows(dataset: Any, rows: np.ndarray) -> np.ndarray:
+    """Returns rows of an h5py dataset in any order, with repeats.
+
+    Args:
+      dataset: h5py dataset [N, ...].
+      rows: int [B] in [0, N).
+    """
+    wanted, position = np.unique(np.asarray(rows), return_inverse=True)
+    found = np.empty((len(wanted), *dataset.shape[1:]), dataset.dtype)
+    piece_of = wanted // _PIECE_ROWS
+    for piece in np.unique(piece_of):
+        begin, end = np.searchsorted(piece_of, [piece, piece + 1])
+        part = wanted[begin:end]
+        low, high = int(part[0]), int(part[-1]) + 1
+        if len(part) >= _DENSE * (high - low):
+            found[begin:end] = dataset[low:high][part - low]
+        else:
+            for i, row in enumerate(part, start=begin):  # three times as fast as dataset[part]
+                found[i] = dataset[row]
+    return found[position.reshape(-1)]
+
+
+def _plain_tables(path: Path, file: Any) -> dict[str, Table]:
+    import h5py
+
+    groups = {k: v for k, v in file.items() if isinstance(v, h5py.Group) and k.lower() in layout.SPLIT_NAMES}
+    splits = {layout.SPLIT_NAMES[k.lower()]: group for k, group in groups.items()} or {"train": file}
+    made = {}
+    for split, group in splits.items():
+        found = {layout.COLUMN_NAMES.get(k.lower(), k): d for k, d in group.items() if isinstance(d, h5py.Dataset)}
+        if "image" not in found:
+            raise UserError(f"{path} has no images, only {sorted(found) or 'groups'}; name them image, images or x")
+        num_rows = len(found["image"])
+        layout.check_image(str(path), found["image"].shape, found["image"].dtype)
+        stored = {k: d for k, d in found.items() if d.dtype.kind in "buif" and d.ndim and len(d) == num_rows}
+        if "label" in found and "label" not in stored:
+            raise UserError(f"{path}: labels must be {num_rows} numbers, one per image")
+        made[split] = _table(path, split, stored, {}, np.arange(num_rows))
+    return made
+
+
+def _synbols_tables(path: Path, file: Any, split: str | None) -> dict[str, Table]:
+    num_rows = len(file["x"])
+    stored = {"image": file["x"]}
+    layout.check_image(str(path), file["x"].shape, file["x"].dtype)
+    if "mask" in file and len(file["mask"]) == num_rows:
+        stored["mask"] = file["mask"]
+    stat = path.stat()
+    key = {"path": str(path), "bytes": stat.st_size, "modified": stat.st_mtime_ns, "version": 1}
+    attributes = cached_arrays(f"hdf5-{path.stem}", key, functools.partial(_build_attributes, path, file))
+    return {
+        name: _table(path, name, stored, attributes, rows)
+        for name, rows in _stored_split(path, file, split, num_rows).items()
+    }
+
+
+def _stored_split(path: Path, file: Any, split: str | None, num_rows: int) -> dict[str, np.ndarray]:
+    """Returns split name -> row numbers by a partition of the file; all rows as "train" if it has none."""
+    partitions = list(file.get("split", {}))
+    if split is not None and split not in partitions:
+        raise unknown(f"stored split of {path}", split, partitions)
+    if not partitions:
+        logging.info("%s stores no splits; all its rows are in 'train'", path)
+        return {"train": np.arange(num_rows)}
+    if split is None:
+        split = "random" if "random" in partitions else partitions[0]
+    member = file["split"][split][()]
+    if member.shape != (num_rows, 3):
+        raise UserError(f"{path}: split/{split} is {list(member.shape)}; it must be [{num_rows}, 3]")
+    rows = {name: np.flatnonzero(member[:, i]) for i, name in enumerate(("train", "valid", "test"))}
+    return {name: found for name, found in rows.items() if len(found)}
+
+
+def _build_attributes(path: Path, file: Any, create: Create) -> None:
+    """Turns the JSON attributes of all rows into columns; takes about 10 s per million rows, hence cached."""
+    try:
+        rows = [json.loads(text) for text in file["y"].asstr()[()]]
+        columns = {
+            "label": np.unique([r["char"] for r in rows], return_inverse=True)[1].astype(np.int32),
+            "font": np.unique([r["font"] for r in rows], return_inverse=True)[1].astype(np.int32),
+            "is_bold": np.array([str(r["is_bold"]) == "True" for r in rows]),
+            "is_slant": np.array([str(r["is_slant"]) == "True" for r in rows]),
+            "rotation": np.array([r["rotation"] for r in rows], np.float32),
+            "scale": np.array([r["scale"] for r in rows], np.float32),
+        }
+        # A scalar translation holds for both axes.
+        translation = np.array([np.broadcast_to(r["translation"], 2) for r in rows], np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: y does not hold the attributes that Synbols writes ({error!r})") from error
+    columns |= {"translation_x": translation[:, 0], "translation_y": translation[:, 1]}
+    for name, values in columns.items():
+        create(name, values.shape, values.dtype)[:] = values
+
+
+def _table(
+    path: Path, split: str, stored: Mapping[str, Any], memory: Mapping[str, np.ndarray], selected: np.ndarray
+) -> Table:
+    """Returns a table over `selected` rows of h5py datasets and of arrays in memory."""
+    columns = {k: _column(k, d) for k, d in {**stored, **memory}.items()}
+
+    def take(rows: np.ndarray) -> dict[str, np.ndarray]:
+        rows = selected[rows]
+        try:
+            found = {k: read_rows(d, rows) for k, d in stored.items()}
+        except (OSError, RuntimeError) as error:
+            raise _damaged(path, error) from error
+        found = {
+            k: a.reshape(len(rows), *columns[k].shape).astype(columns[k].dtype, copy=False) for k, a in found.items()
+        }
+        return found | {k: a[rows] for k, a in memory.items()}
+
+    return Table(f"hdf5:{path} {split}", len(selected), columns, take)
+
+
+def _column(name: str, dataset: Any) -> Column:
+    shape = tuple(dataset.shape[1:])
+    if name == "image" and len(shape) == 2:
+        return Column((*shape, 1), np.dtype(np.uint8))
+    if name == "label":
+        return Column(() if shape in ((), (1,)) else shape, np.dtype(np.int32))
+    return Column(shape, dataset.dtype)
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged, cut short or no HDF5 file ({error}); copy or write it again")

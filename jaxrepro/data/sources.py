@@ -1,0 +1,104 @@
+"""Datasets by one string: `config.data.source`.
+
+    splits = load_dataset("tfds:cifar10")                              # {"train": Table, "test": Table}
+    splits = load_dataset("synbols:default?num_samples=20000&seed=0")  # rendered on first use, then cached
+    splits = load_dataset("folder:~/faces.zip?size=64")                # also hdf5:PATH, npz:PATH, mnist5k
+
+Every kind has its own module with a function `load`; adding one is a module and a line in `_KINDS`.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxrepro.data.dataset import Table
+from jaxrepro.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a source is written.
+
+    Attributes:
+      module: defines `load`.
+      example: for messages.
+      argument: "path" of an existing file or folder, "name", or None where nothing follows the kind.
+      options: what may stand after "?", with the type of its value.
+      downloads: `load` also takes `smoke_command`.
+    """
+
+    module: str
+    example: str
+    argument: str | None
+    options: Mapping[str, type] = field(default_factory=dict)
+    downloads: bool = False
+
+
+_KINDS = {
+    "tfds": _Kind("jaxrepro.data.tfds", "tfds:cifar10", "name", downloads=True),
+    "synbols": _Kind(
+        "jaxrepro.data.synbols",
+        "synbols:default?num_samples=20000&seed=0",
+        "name",
+        {"num_samples": int, "seed": int, "resolution": int},
+    ),
+    "hdf5": _Kind("jaxrepro.data.hdf5", "hdf5:PATH", "path", {"split": str}),
+    "npz": _Kind("jaxrepro.data.npz", "npz:PATH", "path"),
+    "folder": _Kind("jaxrepro.data.folder", "folder:PATH", "path", {"size": int}),
+    "mnist5k": _Kind("jaxrepro.data.mnist5k", "mnist5k", None),
+}
+_MEANING = {int: "a whole number, 0 or more", str: "a name"}
+
+
+def load_dataset(spec: str, *, smoke_command: str | None = None) -> dict[str, Table]:
+    """Returns the splits of a dataset; see `read_split` for parts of them.
+
+    Args:
+      spec: "KIND:WHAT?OPTION=VALUE&…".
+      smoke_command: command that runs the same experiment on embedded data, for the message that a download
+        failed.
+
+    Returns:
+      Split name -> table, with images uint8 [N, H, W, C] as "image" and labels int32 [N] as "label".
+
+    Raises:
+      UserError: the source is unknown, missing, damaged, or cannot be downloaded.
+    """
+    name, _, rest = spec.strip().partition(":")
+    name, mark, bare_options = name.partition("?")
+    kind = _KINDS.get(name)
+    if kind is None:
+        raise unknown("data source", spec if not rest else name, [k.example for k in _KINDS.values()])
+    what, _, options = rest.partition("?") if not mark else ("", "", bare_options)
+    if bool(what) != (kind.argument is not None):
+        raise UserError(f"bad data source {spec!r}; write it like {kind.example!r}")
+    arguments = [_existing(spec, what)] if kind.argument == "path" else [what] if what else []
+    extra = {"smoke_command": smoke_command} if kind.downloads else {}
+    return importlib.import_module(kind.module).load(*arguments, **_options(spec, options, kind), **extra)
+
+
+def _existing(spec: str, text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if not path.exists():
+        raise UserError(f"data source {spec!r}: {path} does not exist")
+    if path.is_dir() and not spec.strip().startswith("folder:"):
+        raise UserError(f"data source {spec!r}: {path} is a folder, not a file; pictures in folders are folder:PATH")
+    return path
+
+
+def _options(spec: str, text: str, kind: _Kind) -> dict[str, Any]:
+    """Returns the parsed options after "?"."""
+    found: dict[str, Any] = {}
+    for item in filter(None, text.split("&")):
+        name, equals, value = item.partition("=")
+        if name not in kind.options:
+            raise unknown(f"option in {spec!r}:", name, kind.options or ["(none)"])
+        try:
+            found[name] = kind.options[name](value.replace("_", "") if kind.options[name] is int else value)
+        except ValueError:
+            found[name] = None
+        if not equals or found[name] in (None, "") or (isinstance(found[name], int) and found[name] < 0):
+            raise UserError(f"data source {spec!r}: {name} must be {_MEANING[kind.options[name]]}, not {value!r}")
+    return found

@@ -1,0 +1,72 @@
+"""Parts of splits, written as TFDS writes them.
+
+    read_split(splits, "train")             # all of it
+    read_split(splits, "train[20%:]")       # also [:20%], [10%:90%], [1000:], [:1_000], [-500:]
+
+Percentages are rounded to the nearest row, as TFDS rounds them, so "train[:20%]" and "train[20%:]" never
+overlap.
+"""
+
+import re
+from collections.abc import Mapping
+
+from jaxrepro.data.dataset import Table, slice_table
+from jaxrepro.data.layout import SPLIT_NAMES
+from jaxrepro.errors import UserError, did_you_mean
+
+_SPLIT = re.compile(r"(?P<name>[\w.-]+)(?:\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?")
+_BOUND = re.compile(r"(?P<value>-?\d[\d_]*(?:\.\d+)?)(?P<percent>%?)")
+
+
+def read_split(splits: Mapping[str, Table], spec: str) -> Table:
+    """Returns the part of a dataset that `spec` names.
+
+    Args:
+      splits: what `load_dataset` returned.
+      spec: a split's name, optionally with a slice in rows or percent: "train[:80%]".
+
+    Raises:
+      UserError: no such split, a malformed slice, or one that holds no row.
+    """
+    match = _SPLIT.fullmatch(spec.strip())
+    if match is None:
+        raise UserError(f"bad split {spec!r}; write it like 'train', 'train[:20%]', 'train[1000:]'")
+    name = match["name"]
+    name = name if name in splits else SPLIT_NAMES.get(name, name)  # "validation" is "valid"
+    if name not in splits:
+        raise _unknown_split(splits, name)
+    table = splits[name]
+    if match["start"] is None:
+        return table
+    start = _row(match["start"], table, spec, default=0)
+    stop = _row(match["stop"], table, spec, default=table.num_rows)
+    if start >= stop:
+        raise UserError(f"split {spec!r} is empty: rows {start} to {stop} of {table.num_rows} in {table.name}")
+    return slice_table(table, start, stop)
+
+
+def _row(bound: str, table: Table, spec: str, *, default: int) -> int:
+    """Returns the row number that one end of a slice stands for."""
+    bound = bound.strip()
+    if not bound:
+        return default
+    match = _BOUND.fullmatch(bound)
+    if match is None or ("." in bound and not match["percent"]):
+        raise UserError(f"bad split {spec!r}: {bound!r} is neither a row number nor a percentage; e.g. 'train[:20%]'")
+    value = float(match["value"].replace("_", ""))
+    limit = 100 if match["percent"] else table.num_rows
+    if abs(value) > limit:
+        raise UserError(f"bad split {spec!r}: {bound} is beyond the {table.num_rows} rows of {table.name}")
+    row = round(value * table.num_rows / 100) if match["percent"] else int(value)
+    return row + table.num_rows if value < 0 else row
+
+
+def _unknown_split(splits: Mapping[str, Table], name: str) -> UserError:
+    known = ", ".join(f"{k!r} ({t.num_rows} rows)" for k, t in splits.items())
+    if len(splits) > 1:
+        return UserError(f"unknown split {name!r}{did_you_mean(name, splits)}; known: {known}")
+    only = next(iter(splits))
+    return UserError(
+        f"no split {name!r}: the source has only {known}; cut it in two, e.g. "
+        f"config.data.train='{only}[:80%]' and config.data.{name}='{only}[80%:]'"
+    )

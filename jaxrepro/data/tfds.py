@@ -1,0 +1,215 @@
+"""`tfds:NAME[/CONFIG]`: a TensorFlow Dataset, read without TensorFlow.
+
+A prepared copy is looked for in $JAXREPRO_DATA/tfds, $TFDS_DATA_DIR and ~/tensorflow_datasets, in
+array_record or tfrecord files; without one the dataset is downloaded and prepared (`tfds_download`). A split
+is decoded into the cache when its rows are first read, so later starts only map memory; splits above 16 GiB
+are decoded row by row instead, which needs array_record files.
+
+Columns: the only image feature is "image"; other features of fixed shape and numeric type keep their names,
+class labels as int32. Text, nested, ragged and video features are left out.
+"""
+
+import functools
+import os
+import re
+import struct
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrepro.data import layout
+from jaxrepro.data.cache import Create, cached_arrays, data_dir, lazy_table
+from jaxrepro.data.dataset import Column, Table
+from jaxrepro.errors import UserError
+
+_CACHE_LIMIT_BYTES = 16 * 2**30
+_READ_ROWS = 1024
+
+
+def load(name: str, *, smoke_command: str | None = None) -> dict[str, Table]:
+    """Returns the splits of a TFDS dataset, preparing it if there is no copy.
+
+    Args:
+      name: as in TFDS, "cifar10" or "NAME/CONFIG".
+      smoke_command: command to suggest when the download host cannot be reached.
+
+    Raises:
+      UserError: unknown name, unreachable host, a copy that cannot be read, images of different sizes.
+    """
+    if not re.fullmatch(r"\w+(/[\w.-]+)?", name):
+        raise UserError(f"bad TFDS dataset {name!r}; write it like 'cifar10' or 'NAME/CONFIG'")
+    folder = find_prepared(name)
+    if folder is None:
+        from jaxrepro.data import tfds_download
+
+        folder = tfds_download.prepare(name, copy_dirs(), smoke_command)
+    builder = _builder(folder)
+    columns = _columns(name, builder)
+    splits = {s: i for s, i in builder.info.splits.items() if i.num_examples}
+    if not splits:
+        raise UserError(f"{folder} holds no examples; delete it and prepare the dataset again")
+    order = sorted(splits, key=lambda s: (s not in layout.SPLIT_NAMES, s != "train", s))
+    return {layout.SPLIT_NAMES.get(s, s): _table(name, folder, builder, s, columns) for s in order}
+
+
+def copy_dirs() -> list[Path]:
+    """Returns the folders that may hold prepared copies; new ones are made in the first."""
+    dirs = [data_dir() / "tfds"]
+    if os.environ.get("TFDS_DATA_DIR"):
+        dirs.append(Path(os.environ["TFDS_DATA_DIR"]).expanduser())
+    return [*dirs, Path("~/tensorflow_datasets").expanduser()]
+
+
+def find_prepared(name: str) -> Path | None:
+    """Returns the folder of the newest version of a prepared copy, or None."""
+    for folder in copy_dirs():
+        found = [
+            p.parent for p in (folder / name).glob("*/dataset_info.json") if re.fullmatch(r"[\d.]+", p.parent.name)
+        ]
+        if found:
+            return max(found, key=lambda p: [int(n) for n in p.name.split(".") if n])
+    return None
+
+
+def _builder(folder: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # whatever a damaged JSON file leads TFDS to raise
+        raise _unreadable(folder, error) from error
+
+
+def _columns(name: str, builder: Any) -> dict[str, tuple[str, Column]]:
+    """Returns feature name -> (our name, Column) of the features that are kept."""
+    import tensorflow_datasets as tfds
+
+    images = [k for k, f in builder.info.features.items() if isinstance(f, tfds.features.Image)]
+    if len(images) != 1:
+        raise UserError(f"tfds:{name} has {len(images) or 'no'} image features; sources need exactly one")
+    kept = {}
+    for key, feature in builder.info.features.items():
+        shape, dtype = getattr(feature, "shape", None), getattr(feature, "np_dtype", None)
+        if key in images and (shape is None or None in shape):
+            raise UserError(f"the pictures of tfds:{name} differ in size; export them and use folder:PATH?size=64")
+        if not isinstance(shape, tuple) or None in shape or np.dtype(dtype).kind not in "buif":
+            continue
+        dtype = np.int32 if isinstance(feature, tfds.features.ClassLabel) else np.dtype(dtype)
+        kept[key] = ("image" if key in images else key, Column(shape, np.dtype(dtype)))
+    # TFDS reads features in any order; ours is image, label, then the others by name.
+    return dict(sorted(kept.items(), key=lambda k: (k[1][0] != "image", k[1][0] != "label", k[1][0])))
+
+
+def _table(name: str, folder: Path, builder: Any, split: str, columns: Mapping[str, tuple[str, Column]]) -> Table:
+    num_rows = builder.info.splits[split].num_examples
+    ours = dict(columns.values())
+    title = f"tfds:{name} {split}"
+    if num_rows * sum(c.nbytes for c in ours.values()) > _CACHE_LIMIT_BYTES:
+        return _table_of_records(title, folder, builder, split, columns)
+    key = {"folder": str(folder), "split": split, "files": _stamps(folder, builder, split), "version": 1}
+    build = functools.partial(_decode_split, title, folder, builder, split, columns)
+    return lazy_table(title, num_rows, ours, functools.partial(cached_arrays, f"tfds-{name}-{split}", key, build))
+
+
+def _stamps(folder: Path, builder: Any, split: str) -> list[list]:
+    """Returns name, size and time of a split's files: another copy in the same place is another entry."""
+    try:
+        stats = {p.name: p.stat() for p in map(Path, builder.info.splits[split].filepaths)}
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]
+
+
+def _decode_split(title: str, folder: Path, builder: Any, split: str, columns: Mapping, create: Create) -> None:
+    """Decodes a split into cache arrays."""
+    from tqdm import tqdm
+
+    num_rows = builder.info.splits[split].num_examples
+    arrays = {k: create(name, (num_rows, *c.shape), c.dtype) for k, (name, c) in columns.items()}
+    count = 0
+    try:
+        examples = _examples(builder, split)
+        for example in tqdm(examples, total=num_rows, desc=f"decoding {title}", disable=None, delay=2):
+            for key, array in arrays.items():
+                array[count] = example[key]
+            count += 1
+    except UserError:
+        raise
+    except Exception as error:  # damaged records surface as errors of several libraries
+        raise _unreadable(folder, error) from error
+    if count != num_rows:
+        raise _unreadable(folder, ValueError(f"{count} examples instead of {num_rows}"))
+
+
+def _examples(builder: Any, split: str) -> Iterator[dict]:
+    """Yields decoded examples in the dataset's order."""
+    if _is_array_record(builder):
+        source = _records(builder, split)
+        for begin in range(0, len(source), _READ_ROWS):
+            yield from source.__getitems__(list(range(begin, min(begin + _READ_ROWS, len(source)))))
+        return
+    paths = [Path(p) for p in builder.info.splits[split].filepaths]
+    if not all(".tfrecord" in p.name for p in paths):
+        raise UserError(f"{builder.data_dir} is neither array_record nor tfrecord; prepare it as array_record")
+    for path in paths:
+        for record in read_tfrecords(path):
+            yield builder.info.features.deserialize_example_np(record)
+
+
+def read_tfrecords(path: Path) -> Iterator[bytes]:
+    """Yields the records of a TFRecord file: each is length uint64, CRC uint32, payload, CRC uint32.
+
+    The CRCs are not verified (they are CRC-32C, which Python lacks); pictures carry checksums of their own.
+
+    Raises:
+      ValueError: the file ends inside a record.
+    """
+    with open(path, "rb") as handle:
+        while header := handle.read(12):
+            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else 0
+            record = handle.read(length) if length <= path.stat().st_size else b""
+            if len(header) != 12 or len(record) != length or len(handle.read(4)) != 4:
+                raise ValueError(f"{path.name} is cut short")
+            yield record
+
+
+def _table_of_records(title: str, folder: Path, builder: Any, split: str, columns: Mapping) -> Table:
+    """Returns a table that decodes rows when they are asked for."""
+    if not _is_array_record(builder):
+        raise UserError(
+            f"{folder} is too large to be decoded at once, and tfrecord files cannot be read in any order; "
+            "prepare it with file_format='array_record'"
+        )
+    source = _records(builder, split)
+
+    def take(rows: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            examples = source.__getitems__([int(i) for i in rows])
+        except Exception as error:
+            raise _unreadable(folder, error) from error
+        return {
+            name: np.array([e[key] for e in examples], c.dtype).reshape(len(rows), *c.shape)
+            for key, (name, c) in columns.items()
+        }
+
+    return Table(title, len(source), dict(columns.values()), take)
+
+
+def _records(builder: Any, split: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return builder.as_data_source(split=split)
+
+
+def _is_array_record(builder: Any) -> bool:
+    return "array_record" in {f.value for f in builder.info.available_file_formats()}
+
+
+def _unreadable(folder: Path, error: Exception) -> UserError:
+    return UserError(
+        f"the prepared copy {folder} cannot be read ({type(error).__name__}: {error}); "
+        "put a whole copy there, or delete it to prepare it anew"
+    )

@@ -1,0 +1,194 @@
+"""The one convolution of every model: two-dimensional, NHWC, fast on CPU and plain XLA elsewhere.
+
+    x = Conv(64, (3, 3), strides=2)(images)          # [B, 32, 32, 3] to [B, 16, 16, 64]
+    x = ConvTranspose(3, (4, 4), strides=2)(x)       # back to [B, 32, 32, 3]
+    y = conv2d(x, kernel, strides=2, padding="SAME") # the same without parameters
+
+Parameters (`kernel` HWIO, `bias`) and results are those of `flax.linen.Conv` and `ConvTranspose`, so either can
+read the other's checkpoints. On accelerators everything is `lax.conv_general_dilated` with XLA's gradients. On
+CPU the gradients are written by hand (`jaxrepro.layers.conv_cpu`), which forward-mode differentiation
+(`jax.jvp`, `jax.jacfwd`, `jax.hessian`) does not support; `jax.grad` of `jax.grad` does work.
+The backend is `jax.default_backend()` at the time of tracing.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from jax import lax
+
+from jaxrepro.layers import conv_cpu
+
+IntOrPair = int | Sequence[int]
+Padding = str | int | Sequence[int | tuple[int, int]]
+Initializer = Callable[..., jax.Array]
+
+
+def conv2d(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: IntOrPair = 1,
+    padding: Padding = "SAME",
+    kernel_dilation: IntOrPair = 1,
+    feature_group_count: int = 1,
+) -> jax.Array:
+    """Convolves images with a kernel, without flipping it.
+
+    Args:
+      x: float [B, H, W, I].
+      kernel: [h, w, I // feature_group_count, O], of the dtype of `x`.
+      strides: steps between windows, one number or (vertical, horizontal).
+      padding: "SAME", "VALID", one number for all sides, or (low, high) for each of height and width.
+      kernel_dilation: distance between the taps of the kernel.
+      feature_group_count: number of groups of channels that do not see each other.
+
+    Returns:
+      [B, H', W', O] of the dtype of `x`; narrow floats are summed in float32.
+    """
+    strides, dilation = _pair(strides), _pair(kernel_dilation)
+    size, kernel_size = x.shape[1:3], kernel.shape[:2]
+    window = tuple((k - 1) * d + 1 for k, d in zip(kernel_size, dilation))
+    pads = _explicit_pads(padding, size, window, strides)
+    if _on_cpu() and feature_group_count == 1 and dilation == (1, 1):
+        return conv_cpu.correlate(x, kernel, conv_cpu.Geometry(size, kernel_size, strides, pads))
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        pads,
+        rhs_dilation=dilation,
+        dimension_numbers=conv_cpu.DIMENSION_NUMBERS,
+        feature_group_count=feature_group_count,
+    )
+
+
+def conv_transpose2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = 1, padding: Padding = "SAME") -> jax.Array:
+    """Transposed ("fractionally strided") convolution with the conventions of `lax.conv_transpose`.
+
+    x is dilated with zeros by `strides`, padded, and convolved with the kernel, which is not flipped.
+
+    Args:
+      x: float [B, H, W, I].
+      kernel: [h, w, I, O], of the dtype of `x`.
+      strides: factor of enlargement, one number or (vertical, horizontal).
+      padding: "SAME" (H' = H * stride), "VALID", or the padding of the dilated input: one number or
+        (low, high) for each of height and width.
+
+    Returns:
+      [B, H', W', O] of the dtype of `x`.
+    """
+    strides, kernel_size = _pair(strides), kernel.shape[:2]
+    pads = tuple(
+        _transposed_pads(padding, k, s) if isinstance(padding, str) else p
+        for k, s, p in zip(kernel_size, strides, _explicit_pads(padding, x.shape[1:3], kernel_size, strides))
+    )
+    if not _on_cpu():
+        return lax.conv_transpose(x, kernel, strides, pads, dimension_numbers=conv_cpu.DIMENSION_NUMBERS)
+    # The same map as the input gradient of the strided convolution with the flipped kernel.
+    size = tuple((n - 1) * s + 2 + sum(p) - k for n, s, p, k in zip(x.shape[1:3], strides, pads, kernel_size))
+    forward_pads = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel_size, pads))
+    geometry = conv_cpu.Geometry(size, kernel_size, strides, forward_pads)
+    return conv_cpu.correlate_adjoint(x, kernel[::-1, ::-1].swapaxes(2, 3), geometry)
+
+
+class Conv(nn.Module):
+    """`flax.linen.Conv` for images; see `conv2d` for the options.
+
+    Maps float [..., H, W, I] to [..., H', W', features]; leading axes are batch axes.
+    """
+
+    features: int
+    kernel_size: IntOrPair
+    strides: IntOrPair = 1
+    padding: Padding = "SAME"
+    kernel_dilation: IntOrPair = 1
+    feature_group_count: int = 1
+    use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel_shape = (*_pair(self.kernel_size), x.shape[-1] // self.feature_group_count, self.features)
+        kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = _with_one_batch_axis(
+            lambda x: conv2d(x, kernel, self.strides, self.padding, self.kernel_dilation, self.feature_group_count),
+            x,
+        )
+        return y if bias is None else y + bias
+
+
+class ConvTranspose(nn.Module):
+    """`flax.linen.ConvTranspose` for images; see `conv_transpose2d` for the options.
+
+    Maps float [..., H, W, I] to [..., H', W', features]; leading axes are batch axes.
+    """
+
+    features: int
+    kernel_size: IntOrPair
+    strides: IntOrPair = 1
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    bias_init: Initializer = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel_shape = (*_pair(self.kernel_size), x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = _with_one_batch_axis(lambda x: conv_transpose2d(x, kernel, self.strides, self.padding), x)
+        return y if bias is None else y + bias
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def _pair(value: IntOrPair | None) -> tuple[int, int]:
+    """One number for both axes, or one for each."""
+    if value is None:  # flax's spelling of 1
+        return (1, 1)
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2:
+        raise ValueError(f"expected one number or a pair (height, width), got {value!r}")
+    return pair
+
+
+def _explicit_pads(padding: Padding, size: Sequence[int], window: Sequence[int], strides: Sequence[int]):
+    """Returns ((top, bottom), (left, right)) for every way to write a padding."""
+    if isinstance(padding, str):
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding is {padding!r}; use 'SAME', 'VALID', a number, or two (low, high) pairs")
+        return tuple((int(low), int(high)) for low, high in lax.padtype_to_pads(size, window, strides, padding))
+    if isinstance(padding, int):
+        return ((padding, padding), (padding, padding))
+    pads = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
+    if len(pads) != 2 or any(len(p) != 2 for p in pads):
+        raise ValueError(f"padding is {padding!r}; use 'SAME', 'VALID', a number, or two (low, high) pairs")
+    return pads
+
+
+def _transposed_pads(padding: str, kernel_size: int, stride: int) -> tuple[int, int]:
+    """The padding of the dilated input that `lax.conv_transpose` means by a word, along one axis."""
+    if padding == "VALID":
+        return kernel_size - 1, max(kernel_size, stride) - 1
+    total = kernel_size + stride - 2
+    low = kernel_size - 1 if stride > kernel_size - 1 else math.ceil(total / 2)
+    return low, total - low
+
+
+def _with_one_batch_axis(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    y = function(x.reshape(-1, *x.shape[-3:]))
+    return y.reshape(*x.shape[:-3], *y.shape[1:])

@@ -1,0 +1,274 @@
+"""Two-dimensional convolutions that are fast on XLA's CPU backend, at top level and inside loops.
+
+XLA derives the gradients of a convolution itself, and on CPU the layout it picks for them can cost a factor
+of forty (inside `lax.scan`) or turn a large kernel into a scalar loop. Here the three bilinear maps of a
+convolution are written by hand, each the gradient of the others, so derivatives of every order stay fast:
+
+    correlate(x, kernel, geometry)       y  = x * kernel
+    correlate_adjoint(g, kernel, ...)    dx = the same map, transposed in x
+    kernel_gradient(x, g, geometry)      dw = the same map, transposed in kernel
+
+`jaxrepro.layers.conv` is the public face. Arrays are NHWC, kernels HWIO. Forward-mode differentiation
+(`jax.jvp`) is not supported, as for every `jax.custom_vjp`. Narrow floats are computed in float32.
+"""
+
+import enum
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Pair = tuple[int, int]
+DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
+
+# Patches of a batch are built in pieces of this size: they stay in the cache (best of 1..16 MiB in
+# benchmarks/conv.py's 3x3 and 7x7 shapes, up to 3x faster than the whole batch at once).
+_CHUNK_BYTES = 8 << 20
+
+
+class Strategy(enum.StrEnum):
+    """How one correlation is computed."""
+
+    LAX = "lax"  # XLA's own forward convolution
+    COLUMNS = "columns"  # patches times kernel as a matrix product, a few images at a time
+    FFT = "fft"  # product of spectra
+
+
+class Geometry(NamedTuple):
+    """The static shape of a convolution: sizes are (height, width), pads ((top, bottom), (left, right))."""
+
+    size: Pair
+    kernel: Pair
+    strides: Pair
+    pads: tuple[Pair, Pair]
+
+    @property
+    def out(self) -> Pair:
+        """Height and width of the result."""
+        return tuple((n + sum(p) - k) // s + 1 for n, k, s, p in zip(self.size, self.kernel, self.strides, self.pads))
+
+    @property
+    def num_taps(self) -> int:
+        return math.prod(self.kernel)
+
+
+def _strategy(geometry: Geometry, in_channels: int, out_channels: int) -> Strategy:
+    """Chooses how to correlate; thresholds measured by benchmarks/conv.py (results/conv-cpu.json).
+
+    A spectrum costs the same for every kernel size, and beats patches from about 9x9 on, unless one side
+    has so few channels that the transforms outweigh the product. Matrix products use both operands best when
+    they are wide: below 64 outputs or 16 inputs the copy of the patches costs more than it saves.
+    """
+    if geometry.kernel == (1, 1):
+        return Strategy.COLUMNS
+    if _fits_fft(geometry) and min(in_channels, out_channels) >= 8:
+        return Strategy.FFT
+    if out_channels >= 64 and in_channels >= 16:
+        return Strategy.COLUMNS
+    return Strategy.LAX
+
+
+def _fits_fft(geometry: Geometry) -> bool:
+    non_negative = min(min(pads) for pads in geometry.pads) >= 0
+    return min(geometry.kernel) >= 9 and geometry.strides == (1, 1) and non_negative
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Convolution as in neural networks (no flip): [B, H, W, I] with [h, w, I, O] to [B, H', W', O]."""
+    return _in_float32(_correlate, geometry, x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Transpose of `correlate` in x: [B, H', W', O] with [h, w, I, O] to [B, H, W, I]."""
+    return _in_float32(_correlate_adjoint, geometry, g, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    """Transpose of `correlate` in kernel: [B, H, W, I] with [B, H', W', O] to [h, w, I, O]."""
+    return _in_float32(_kernel_gradient, geometry, x, g)
+
+
+correlate.defvjp(
+    lambda x, kernel, geometry: (correlate(x, kernel, geometry), (x, kernel)),
+    lambda geometry, saved, g: (
+        correlate_adjoint(g, saved[1], geometry),
+        kernel_gradient(saved[0], g, geometry),
+    ),
+)
+correlate_adjoint.defvjp(
+    lambda g, kernel, geometry: (correlate_adjoint(g, kernel, geometry), (g, kernel)),
+    lambda geometry, saved, x: (correlate(x, saved[1], geometry), kernel_gradient(x, saved[0], geometry)),
+)
+kernel_gradient.defvjp(
+    lambda x, g, geometry: (kernel_gradient(x, g, geometry), (x, g)),
+    lambda geometry, saved, kernel: (
+        correlate_adjoint(saved[1], kernel, geometry),
+        correlate(saved[0], kernel, geometry),
+    ),
+)
+
+
+def _in_float32(function, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax.Array:
+    wide = jnp.promote_types(a.dtype, jnp.float32)
+    return function(a.astype(wide), b.astype(wide), geometry).astype(a.dtype)
+
+
+def _correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    strategy = _strategy(geometry, *kernel.shape[2:])
+    if strategy is Strategy.FFT:
+        return _correlate_by_fft(x, kernel, geometry)
+    if strategy is Strategy.COLUMNS:
+        return _correlate_by_columns(x, kernel, geometry)
+    return lax.conv_general_dilated(x, kernel, geometry.strides, geometry.pads, dimension_numbers=DIMENSION_NUMBERS)
+
+
+def _correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """A dense correlation of g that yields, per position, the strides[0] x strides[1] block of x it owns.
+
+    Splitting the kernel by phase avoids dilating g with zeros, which XLA's fast CPU path does not support.
+    Along one axis, with p the low pad: dx[s m + r - p] = sum_a g[m - a] kernel[s a + r].
+    """
+    h, w, num_in, num_out = kernel.shape
+    (sh, sw), strides = geometry.strides, geometry.strides
+    taps = (-(-h // sh), -(-w // sw))
+    kernel = jnp.pad(kernel, ((0, taps[0] * sh - h), (0, taps[1] * sw - w), (0, 0), (0, 0)))
+    kernel = kernel.reshape(taps[0], sh, taps[1], sw, num_in, num_out)
+    kernel = kernel.transpose(0, 2, 5, 1, 3, 4)[::-1, ::-1].reshape(*taps, num_out, sh * sw * num_in)
+    first = [pads[0] // s for pads, s in zip(geometry.pads, strides)]
+    last = [(pads[0] + n - 1) // s for pads, s, n in zip(geometry.pads, strides, geometry.size)]
+    pads = tuple((t - 1 - a, b - n + 1) for t, a, b, n in zip(taps, first, last, g.shape[1:3]))
+    blocks = Geometry(g.shape[1:3], taps, (1, 1), pads)
+    y = _correlate(g, kernel, blocks)
+    if strides == (1, 1):
+        return y
+    rows, columns = blocks.out
+    y = y.reshape(-1, rows, columns, sh, sw, num_in).transpose(0, 1, 3, 2, 4, 5)
+    y = y.reshape(-1, rows * sh, columns * sw, num_in)
+    top, left = (pads[0] - a * s for pads, a, s in zip(geometry.pads, first, strides))
+    return y[:, top : top + geometry.size[0], left : left + geometry.size[1]]
+
+
+def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    num_in, num_out = x.shape[3], g.shape[3]
+    if _fits_fft(geometry) and min(num_in, num_out) >= 8:
+        return _kernel_gradient_by_fft(x, g, geometry)
+    if geometry.strides == (1, 1) and num_out < num_in:
+        # With unit strides x and g may change places; patches of the narrower one are the smaller copy.
+        pads = tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(geometry.kernel, geometry.pads))
+        mirrored = _kernel_gradient_by_columns(g, x, geometry._replace(size=geometry.out, pads=pads))
+        return mirrored[::-1, ::-1].swapaxes(2, 3)
+    return _kernel_gradient_by_columns(x, g, geometry)
+
+
+def _correlate_by_columns(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    num_out = kernel.shape[3]
+    kernel = kernel.reshape(-1, num_out)
+
+    def correlate_chunk(chunk: jax.Array) -> jax.Array:
+        return (_columns(chunk, geometry) @ kernel).reshape(-1, *geometry.out, num_out)
+
+    count = _chunk_count(x, geometry)
+    if count == 1:
+        return correlate_chunk(x)
+    x = _split(x, count)
+    y = jnp.zeros((*x.shape[:2], *geometry.out, num_out), x.dtype)
+
+    def body(i: jax.Array, y: jax.Array) -> jax.Array:
+        return lax.dynamic_update_index_in_dim(y, correlate_chunk(_chunk(x, i)), i, axis=1)
+
+    return lax.fori_loop(0, count, body, y).reshape(-1, *geometry.out, num_out)
+
+
+def _kernel_gradient_by_columns(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    num_in, num_out = x.shape[3], g.shape[3]
+
+    def gradient_of_chunk(x: jax.Array, g: jax.Array) -> jax.Array:
+        # The barrier keeps the small transpose out of the product, whose kernel is slower for it (up to 2x).
+        transposed = lax.optimization_barrier(g.reshape(-1, num_out).T)
+        return transposed @ _columns(x, geometry)
+
+    count = _chunk_count(x, geometry)
+    if count == 1:
+        total = gradient_of_chunk(x, g)
+    else:
+        x, g = _split(x, count), _split(g, count)
+        total = lax.fori_loop(
+            0,
+            count,
+            lambda i, total: total + gradient_of_chunk(_chunk(x, i), _chunk(g, i)),
+            jnp.zeros((num_out, geometry.num_taps * num_in), x.dtype),
+        )
+    return total.reshape(num_out, *geometry.kernel, num_in).transpose(1, 2, 3, 0)
+
+
+def _columns(x: jax.Array, geometry: Geometry) -> jax.Array:
+    """All patches of x as rows: [B, H, W, I] to [B * H' * W', h * w * I]."""
+    (h, w), (sh, sw), (rows, columns) = geometry.kernel, geometry.strides, geometry.out
+    batch, _, _, channels = x.shape
+    zero = jnp.zeros((), x.dtype)
+    x = lax.pad(x, zero, ((0, 0, 0), (*geometry.pads[0], 0), (*geometry.pads[1], 0), (0, 0, 0)))
+    limit = ((rows - 1) * sh + 1, (columns - 1) * sw + 1)
+    taps = [
+        lax.slice(x, (0, i, j, 0), (batch, i + limit[0], j + limit[1], channels), (1, sh, sw, 1))
+        for i in range(h)
+        for j in range(w)
+    ]
+    return lax.concatenate(taps, 3).reshape(-1, h * w * channels)
+
+
+def _chunk_count(x: jax.Array, geometry: Geometry) -> int:
+    """Into how many chunks of images the patches of x are split; it divides the batch."""
+    if geometry.kernel == (1, 1):
+        return 1  # nothing is copied
+    batch, num_devices = x.shape[0], jax.device_count()
+    per_device = max(batch // math.gcd(batch, num_devices), 1)
+    patch_bytes = batch * math.prod(geometry.out) * geometry.num_taps * x.shape[3] * x.dtype.itemsize
+    wanted = min(-(-patch_bytes // (_CHUNK_BYTES * num_devices)), per_device)
+    return next(n for n in range(max(wanted, 1), per_device + 1) if per_device % n == 0)
+
+
+def _split(x: jax.Array, count: int) -> jax.Array:
+    """[B, ...] to [B / count, count, ...]: a batch sharded over devices stays sharded on its first axis."""
+    return x.reshape(-1, count, *x.shape[1:])
+
+
+def _chunk(x: jax.Array, i: jax.Array) -> jax.Array:
+    return lax.dynamic_index_in_dim(x, i, axis=1, keepdims=False)
+
+
+def _correlate_by_fft(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    period = _period(geometry)
+    spectrum = jnp.einsum("fbi,fio->fbo", _spectrum(x, (1, 2), period), _spectrum(kernel, (0, 1), period).conj())
+    y = _inverse_spectrum(spectrum, period, geometry)
+    return y[:, :, : geometry.out[0], : geometry.out[1]].transpose(0, 2, 3, 1)
+
+
+def _kernel_gradient_by_fft(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    period = _period(geometry)
+    spectrum = jnp.einsum("fbi,fbo->fio", _spectrum(x, (1, 2), period), _spectrum(g, (1, 2), period).conj())
+    dw = _inverse_spectrum(spectrum, period, geometry)
+    return dw[:, :, : geometry.kernel[0], : geometry.kernel[1]].transpose(2, 3, 0, 1)
+
+
+def _period(geometry: Geometry) -> Pair:
+    """The smallest circle on which the wrap-around only ever meets the padding's zeros."""
+    return tuple(max(n + max(p), k) for n, k, p in zip(geometry.size, geometry.kernel, geometry.pads))
+
+
+def _spectrum(a: jax.Array, axes: Pair, period: Pair) -> jax.Array:
+    """Real Fourier transform over two axes of a rank-4 array, frequencies first: [F, ., .]."""
+    spectrum = jnp.fft.rfft2(jnp.moveaxis(a, axes, (2, 3)), s=period)
+    return spectrum.reshape(*spectrum.shape[:2], -1).transpose(2, 0, 1)
+
+
+def _inverse_spectrum(spectrum: jax.Array, period: Pair, geometry: Geometry) -> jax.Array:
+    """[F, A, B] to [A, B, *period], turned so that index 0 is the corner of the padded input."""
+    spectrum = spectrum.transpose(1, 2, 0).reshape(*spectrum.shape[1:], period[0], period[1] // 2 + 1)
+    (top, _), (left, _) = geometry.pads
+    return jnp.roll(jnp.fft.irfft2(spectrum, s=period), (top, left), axis=(2, 3))

@@ -1,0 +1,60 @@
+"""Helpers of tests that run the real command in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+YOTO = "configs/yoto_cifar.py:smoke"
+
+# A YOTO small enough to start, train and stop in seconds.
+TINY = {
+    "train.duration": "60 steps",
+    "train.batch_size": 8,
+    "data.source": "synbols:default?num_samples=200",
+    "model.base_channels": 1,
+    "model.hidden": 8,
+    "model.latent": 4,
+    "model.film_hidden": 4,
+    "beta.baselines": "()",
+    "eval.num_examples": 16,
+    "log.every": "10 steps",
+    "checkpoint.every": "20 steps",
+}
+
+
+def command(workdir: Path, changes: dict | None = None, *flags: str, config: str = YOTO) -> list[str]:
+    """Returns the command line of a tiny run."""
+    overrides = [f"--config.{k}={v}" for k, v in (TINY | (changes or {})).items()]
+    return [sys.executable, "launch.py", f"--config={config}", f"--workdir={workdir}", *overrides, *flags]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return os.environ | {"JAX_PLATFORMS": "cpu"} | changes
+
+
+def launch(workdir: Path, changes: dict | None = None, *flags: str, **env: str) -> subprocess.CompletedProcess:
+    """Runs a tiny run to its end."""
+    return subprocess.run(
+        command(workdir, changes, *flags), cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=300
+    )
+
+
+def results(workdir: Path) -> dict:
+    return json.loads((workdir / "results.json").read_text())
+
+
+def final_params(workdir: Path) -> dict[str, np.ndarray]:
+    """Returns {path: array} of everything in the newest checkpoint, read without its config."""
+    import orbax.checkpoint as ocp
+
+    from jaxrepro.mesh import leaf_path
+
+    step = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+    state = ocp.StandardCheckpointer().restore((workdir / "checkpoints" / str(step) / "state").absolute())
+    return {leaf_path(path): np.asarray(a) for path, a in jax.tree_util.tree_leaves_with_path(state)}

@@ -1,0 +1,164 @@
+"""The command line: its exit codes, its messages, and the files of a run."""
+
+import json
+import subprocess
+import sys
+
+import launching
+import pytest
+
+import launch
+
+
+def run_main(capsys, *arguments):
+    launch.FLAGS.unparse_flags()  # absl's flags are global: forget those of the test before
+    code = launch.main(["launch.py", *arguments])
+    return code, capsys.readouterr()
+
+
+def test_help_shows_the_flags_and_exits_with_zero(capsys):
+    code, printed = run_main(capsys, "--help")
+    assert code == 0
+    assert "--workdir" in printed.out
+    assert "--config.optim.lr=3e-4" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--config is missing"),
+        (["--config=configs/yoto_cifra.py"], "did you mean 'configs/yoto_cifar.py'"),
+        (["--config=configs/yoto_cifar.py:smokey"], "did you mean 'smoke'"),
+        (["--config=configs/yoto_cifar.py:smoke", "--wrkdir=x"], "wrkdir"),
+        (["--config=configs/yoto_cifar.py:smoke", "--mode=trian"], "trian"),
+        (["--config=configs/yoto_cifar.py:smoke", "smoke"], "unexpected argument 'smoke'"),
+        (["--config=configs/yoto_cifar.py:smoke", "--config.optim.lrr=1"], "did you mean 'lr'"),
+        (["--config=configs/yoto_cifar.py:smoke", "--config.optim.lr=abc"], "it must be float"),
+        (
+            ["--config=configs/yoto_cifar.py:smoke", "--config.optim.lr=-1.0"],
+            "config.optim.lr is -1.0; it must be positive",
+        ),
+        (["--config=configs/yoto_cifar.py:smoke", "--config.beta.low=0.0"], "config.beta.low is 0.0"),
+        (
+            ["--config=configs/yoto_cifar.py:smoke", "--config.model.num_blocks=4"],
+            "config.model.image_shape is (32, 32, 3)",
+        ),
+        (["--config=configs/yoto_cifar.py:smoke", "--config.data.source=npz:/no/such.npz"], "/no/such.npz"),
+        (["--config=configs/yoto_cifar.py:smoke", "--config.data.source=folder:/no/such"], "/no/such"),
+        (["--config=configs/yoto_cifar.py:smoke", "--config.data.test=tst"], "did you mean 'test'"),
+        (["--config=configs/yoto_cifar.py:smoke", "--sweep_index=99"], "--sweep_index is 99"),
+        (["--config=configs/yoto_cifar.py:smoke", "--num_processes=2"], "must be given together"),
+        (["--config=configs/yoto_cifar.py:smoke", "--config.optim.lr"], "has no value"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, capsys, tmp_path):
+    code, printed = run_main(capsys, *arguments, *([f"--workdir={tmp_path / 'run'}"] if arguments else []))
+    assert code == 2, printed.err
+    assert message in printed.err
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_the_real_command_exits_with_2_and_no_traceback(tmp_path):
+    command = [sys.executable, "launch.py", "--config=configs/yoto_cifar.py:smoke", "--config.optim.lr=no"]
+    done = subprocess.run(command, cwd=launching.ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_print_shows_config_and_parameters_and_touches_nothing(capsys, tmp_path):
+    code, printed = run_main(
+        capsys,
+        "--config=configs/yoto_cifar.py",
+        "--mode=print",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.model.width=1",
+    )
+    assert code == 0
+    assert "tfds:cifar10" in printed.out
+    assert "width: 1" in printed.out
+    assert "encoder_output/kernel" in printed.out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_is_listed_with_its_folders(capsys):
+    code, printed = run_main(capsys, "--config=configs/yoto_cifar.py:report", "--mode=print", "--sweep")
+    assert code == 0
+    assert len(printed.out.strip().splitlines()) == 15
+    assert "runs/yoto_cifar-report/sweep/model.width=2,beta.fixed=16.0" in printed.out
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("tiny") / "run"
+    done = launching.launch(workdir, {"seeds": "(0,1,2)", "log.tensorboard": True})
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def test_a_run_leaves_the_files_of_the_contract(tiny_run):
+    workdir, done = tiny_run
+    for name in ("config.json", "metrics.jsonl", "results.json", "report.html", "figures/frontier.png", "tensorboard"):
+        assert (workdir / name).exists(), name
+    assert str(workdir / "report.html") in done.stderr
+    found = launching.results(workdir)
+    assert {"experiment", "preset", "config_fingerprint", "step", "metrics", "records", "environment", "timing"} <= set(
+        found
+    )
+    assert found["step"] == 60
+    assert not list(workdir.rglob("*.tmp*"))
+
+
+def test_several_seeds_are_reported_with_mean_and_std(tiny_run):
+    workdir, _ = tiny_run
+    loss = launching.results(workdir)["metrics"]["train/loss"]
+    assert len(set(loss["values"])) == 3
+    assert loss["mean"] == pytest.approx(sum(loss["values"]) / 3)
+    assert {r["seed"] for r in launching.results(workdir)["records"]} == {0, 1, 2}
+    assert "±" in (workdir / "report.html").read_text()
+
+
+def test_the_same_command_again_says_that_it_is_finished(tiny_run):
+    workdir, _ = tiny_run
+    done = launching.launch(workdir, {"seeds": "(0,1,2)", "log.tensorboard": True})
+    assert done.returncode == 0
+    assert "already finished" in done.stderr
+
+
+def test_another_model_or_data_in_the_same_folder_is_refused_with_the_fields(tiny_run):
+    workdir, _ = tiny_run
+    done = launching.launch(workdir, {"seeds": "(0,1,2)", "model.width": 2, "data.source": "mnist5k"})
+    assert done.returncode == 2
+    assert "config.model.width was 1, now 2" in done.stderr
+    assert "config.data.source" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_evaluation_mode_rewrites_results_from_the_checkpoint(tiny_run):
+    workdir, _ = tiny_run
+    before = launching.results(workdir)
+    (workdir / "figures" / "samples_seed0.png").unlink()
+    done = launching.launch(workdir, {"seeds": "(0,1,2)", "log.tensorboard": True}, "--mode=eval")
+    assert done.returncode == 0, done.stderr
+    assert launching.results(workdir)["records"] == before["records"]
+    assert (workdir / "figures" / "samples_seed0.png").exists()
+
+
+def test_restart_moves_the_old_run_aside(tmp_path):
+    short = {"train.duration": "10 steps"}
+    assert launching.launch(tmp_path / "run", short).returncode == 0
+    done = launching.launch(tmp_path / "run", short | {"optim.lr": 1e-4}, "--restart")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run.old-1" / "results.json").exists()
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["optim"]["lr"] == 1e-4
+
+
+def test_a_sweep_runs_its_points_and_skips_the_finished(tmp_path):
+    tiny = {"train.duration": "10 steps", "model.hidden": 4, "model.base_channels": 1}
+    done = launching.launch(tmp_path / "run", tiny, "--sweep_index=1")
+    assert done.returncode == 0, done.stderr
+    point = tmp_path / "run" / "sweep" / "model.width=1,beta.fixed=1.0"
+    assert {r["row"] for r in launching.results(point)["records"]} == {"fixed beta=1 1x"}
+    again = launching.launch(tmp_path / "run", tiny, "--sweep_index=1")
+    assert "already finished" in again.stderr
