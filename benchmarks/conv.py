@@ -11,7 +11,12 @@ inside a scan can take minutes: they are first timed on 16 images, and only extr
 
 import argparse
 import functools
+import importlib.metadata
+import importlib.util
 import json
+import math
+import multiprocessing
+import os
 import platform
 import statistics
 import sys
@@ -27,11 +32,7 @@ from jax import lax
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from jaxrepro.layers import conv2d, conv_transpose2d
 
-try:
-    import torch
-except ImportError:
-    torch = None
-
+HAS_TORCH = importlib.util.find_spec("torch") is not None
 SCAN_STEPS = 2
 PROBE_BATCH = 16
 SLOW_S = 3.0
@@ -109,7 +110,7 @@ def make_step(conv, shape: Shape, backward: bool):
 def jax_variant(conv, shape: Shape, backward: bool, inside: bool):
     """Returns a function without arguments that runs SCAN_STEPS steps and waits for them."""
     step = make_step(conv, shape, backward)
-    x, kernel = inputs(shape)
+    x, kernel = (jnp.asarray(a) for a in inputs(shape))
     y = jnp.zeros(jax.eval_shape(lambda x, w: conv(x, w, shape.strides), x, kernel).shape)
     if inside:
         run = jax.jit(lambda state: lax.scan(lambda s, _: (step(*s), None), state, None, length=SCAN_STEPS)[0])
@@ -124,25 +125,57 @@ def jax_variant(conv, shape: Shape, backward: bool, inside: bool):
     return lambda: jax.block_until_ready(run((x, kernel, y)))
 
 
-def inputs(shape: Shape) -> tuple[jax.Array, jax.Array]:
+def inputs(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(0)
     draw = functools.partial(generator.standard_normal, dtype=np.float32)
     x = draw((shape.batch, shape.size, shape.size, shape.num_in))
     kernel = draw((shape.kernel, shape.kernel, shape.num_in, shape.num_out)) * 0.01
-    return jnp.asarray(x), jnp.asarray(kernel)
+    return x, kernel
 
 
-def torch_variant(shape: Shape, backward: bool, channels_last: bool):
-    """The same steps in PyTorch, on two threads."""
+class TorchPeer:
+    """PyTorch in a process of its own: the threads of the two libraries would otherwise spin at each other."""
+
+    def __init__(self):
+        self._pipe, other = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        context.Process(target=serve_torch, args=(other,), daemon=True).start()
+
+    def variant(self, shape: Shape, backward: bool, channels_last: bool):
+        """Returns a function without arguments that runs the steps there and returns their seconds."""
+
+        def run() -> float:
+            self._pipe.send((tuple(shape), backward, channels_last))
+            return self._pipe.recv()
+
+        return run
+
+
+def serve_torch(pipe) -> None:
+    """The loop of the peer's process: times whatever steps it is asked for."""
+    import torch
+
+    torch.set_num_threads(2)
+    make = functools.cache(functools.partial(torch_steps, torch))
+    while True:
+        try:
+            shape, backward, channels_last = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(seconds(make(Shape(*shape), backward, channels_last)))
+
+
+def torch_steps(torch, shape: Shape, backward: bool, channels_last: bool):
+    """The same steps as `jax_variant` in PyTorch."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    x, kernel = (torch.from_numpy(np.array(a)) for a in inputs(shape))
+    x, kernel = (torch.from_numpy(a) for a in inputs(shape))
     x = x.permute(0, 3, 1, 2).contiguous(memory_format=layout).requires_grad_(shape.needs_dx)
     order = (2, 3, 0, 1) if shape.transposed else (3, 2, 0, 1)
     kernel = kernel.permute(*order).contiguous(memory_format=layout).requires_grad_()
-    even = (shape.kernel - shape.strides) % 2
-    options = {"stride": shape.strides, "padding": (shape.kernel - shape.strides + even) // 2}
+    odd = (shape.kernel - shape.strides) % 2
+    options = {"stride": shape.strides, "padding": (shape.kernel - shape.strides + odd) // 2}
     if shape.transposed:
-        conv, options["output_padding"] = torch.nn.functional.conv_transpose2d, even
+        conv, options["output_padding"] = torch.nn.functional.conv_transpose2d, odd
     else:
         conv = torch.nn.functional.conv2d
     leaves = [x, kernel] if shape.needs_dx else [kernel]
@@ -159,7 +192,7 @@ def torch_variant(shape: Shape, backward: bool, channels_last: bool):
     return run
 
 
-def variants(shape: Shape) -> tuple[dict, dict]:
+def variants(shape: Shape, peer: TorchPeer | None) -> tuple[dict, dict]:
     """Returns {name: callable} to time, and {name: ms per step} of what was extrapolated instead."""
     ours, theirs = (conv_transpose2d, xla_conv_transpose) if shape.transposed else (conv2d, xla_conv)
     timed, extrapolated = {}, {}
@@ -176,37 +209,59 @@ def variants(shape: Shape) -> tuple[dict, dict]:
             extrapolated[name] = 1e3 * estimate / SCAN_STEPS
         else:
             timed[name] = jax_variant(theirs, shape, backward, True)
-        if torch is not None:
-            timed[f"torch nchw {direction}"] = torch_variant(shape, backward, False)
-            timed[f"torch nhwc {direction}"] = torch_variant(shape, backward, True)
+        if peer is not None:
+            timed[f"torch nchw {direction}"] = peer.variant(shape, backward, False)
+            timed[f"torch nhwc {direction}"] = peer.variant(shape, backward, True)
     return timed, extrapolated
 
 
 def seconds(function) -> float:
     start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    measured = function()  # the peer measures itself
+    return measured if isinstance(measured, float) else time.perf_counter() - start
 
 
-def measure(shape: Shape, repetitions: int, budget_s: float) -> dict:
+def sample(function, once_s: float, patience_s: float) -> float:
+    """Mean seconds of enough calls to last 20 ms, begun when the machine has nothing else to do."""
+    deadline = time.perf_counter() + patience_s
+    while True:
+        before = busy_seconds()
+        time.sleep(0.03)  # also lets the threads of the previous variant stop spinning
+        if busy_seconds() - before < 0.02 or time.perf_counter() > deadline:
+            break
+    calls = max(1, math.ceil(0.02 / once_s))
+    return sum(seconds(function) for _ in range(calls)) / calls
+
+
+def busy_seconds() -> float:
+    """CPU time that all processes of this machine have used; 0 where /proc does not tell."""
+    try:
+        ticks = [int(t) for t in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except OSError:
+        return 0.0
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(shape: Shape, peer: TorchPeer | None, repetitions: int, budget_s: float, patience_s: float) -> dict:
     """Times every variant of one shape in turn, `repetitions` times or until it used its budget."""
-    timed, extrapolated = variants(shape)
+    timed, extrapolated = variants(shape, peer)
     spent = {name: [] for name in timed}
-    for name, function in timed.items():
-        first = seconds(function)  # compiles
-        if first > budget_s:
-            spent[name].append(seconds(function))
+    for function in timed.values():
+        function()  # compiles
+    once = {name: seconds(function) for name, function in timed.items()}
     for _ in range(repetitions):
         for name, function in timed.items():
-            if sum(spent[name]) < budget_s:
-                spent[name].append(seconds(function))
+            if not spent[name] or sum(spent[name]) + once[name] < budget_s:
+                spent[name].append(sample(function, once[name], patience_s))
     per_step = 1e3 / SCAN_STEPS
+    fastest = {name: per_step * min(times) for name, times in spent.items()} | extrapolated
     return {
         "shape": shape._asdict(),
-        "min_ms": {name: per_step * min(times) for name, times in spent.items()} | extrapolated,
+        "min_ms": fastest,
         "median_ms": {name: per_step * statistics.median(times) for name, times in spent.items()},
         "extrapolated": sorted(extrapolated),
-    } | {"ratios": ratios({name: per_step * min(times) for name, times in spent.items()} | extrapolated)}
+        "ratios": ratios(fastest),
+    }
 
 
 def ratios(ms: dict[str, float]) -> dict[str, float]:
@@ -217,7 +272,7 @@ def ratios(ms: dict[str, float]) -> dict[str, float]:
         for place in ("outside", "inside"):
             ours = ms[f"ours {place} {direction}"]
             result[f"{place}/xla {direction}"] = ours / xla
-            if torch is not None:
+            if HAS_TORCH:
                 peer = min(ms[f"torch {layout} {direction}"] for layout in ("nchw", "nhwc"))
                 result[f"{place}/torch {direction}"] = ours / peer
                 result[f"{place}/torch-nchw {direction}"] = ours / ms[f"torch nchw {direction}"]
@@ -243,10 +298,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer shapes and repetitions")
     parser.add_argument("--only", default="", help="only shapes whose name contains this")
+    parser.add_argument("--patience", type=float, default=1.0, help="seconds to wait for an idle machine")
     parser.add_argument("--out", type=Path, help="write the results here as JSON")
     args = parser.parse_args()
-    if torch is not None:
-        torch.set_num_threads(2)
+    peer = TorchPeer() if HAS_TORCH else None
     shapes = [s for s in (QUICK if args.quick else SHAPES) if args.only in str(s)]
     report = {
         "command": " ".join(["python", *sys.argv]),
@@ -254,7 +309,7 @@ def main() -> None:
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,
-            "torch": getattr(torch, "__version__", None),
+            "torch": importlib.metadata.version("torch") if HAS_TORCH else None,
         },
         "scan_steps": SCAN_STEPS,
         "results": {},
@@ -265,13 +320,17 @@ def main() -> None:
         "out/xla | in/xla | out/torch | in/torch |"
     )
     for shape in shapes:
-        result = measure(shape, 5 if args.quick else 15, 1.0 if args.quick else 4.0)
+        result = measure(shape, peer, 4 if args.quick else 8, 1.0 if args.quick else 3.0, args.patience)
         report["results"][str(shape)] = result
         print_row(shape, result)
         jax.clear_caches()
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        write(args.out, report)
+
+
+def write(path: Path | None, report: dict) -> None:
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ class Session:
             self._evaluate(ts, step, run.experiment.evaluators, log=False)
         running = None
         while step < run.total and not stopped:
-            ts, running, step = self._dispatch(ts, step, running)
+            ts, running, step = self.dispatch(ts, step, running)
             if step % run.log_every == 0 or step == run.total:
                 ts, logged = self._log(ts, step, logged), step
             due = [e for e in run.experiment.evaluators if step % e.every == 0 or step == run.total]
@@ -195,7 +195,7 @@ class Session:
         records = [r for found in self.records.values() for r in found]
         return Results(step, records, self.evaluations, {"steps": step - first, **self.clock.summary()})
 
-    def _dispatch(self, ts: TrainState, step: int, running: Any) -> tuple[TrainState, Any, int]:
+    def dispatch(self, ts: TrainState, step: int, running: Any) -> tuple[TrainState, Any, int]:
         """Sends the next chunk off and waits for the one before it, so that signals are answered in time."""
         end = self.run.next_boundary(step)
         block = self.run.program.block(step, end - step)

@@ -91,6 +91,11 @@ SLOPE = 0.3  # of the leaky ReLU inside the convolutional stacks
 DENSE_SLOPE = 0.2  # of the leaky ReLU between dense layers
 
 
+def wide(x: jax.Array) -> jax.Array:
+    """Returns x in at least float32: what losses are computed in."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def positive(raw: jax.Array) -> jax.Array:
     """Returns 1e-6 + softplus(raw): how the released code makes standard deviations."""
     return 1e-6 + nn.softplus(raw)
@@ -167,7 +172,7 @@ class ConvVAE(nn.Module):
         for n, block in enumerate(self.encoder_blocks):
             x = block(nn.leaky_relu(x, SLOPE) if n else x, condition)
         x = self.encoder_hidden(x.reshape(len(x), -1))
-        mean, raw = jnp.split(self.encoder_output(nn.leaky_relu(x, DENSE_SLOPE)).astype(jnp.float32), 2, axis=-1)
+        mean, raw = jnp.split(wide(self.encoder_output(nn.leaky_relu(x, DENSE_SLOPE))), 2, axis=-1)
         return Posterior(mean, positive(raw))
 
     def decode(self, z: jax.Array, beta: jax.Array) -> jax.Array:
@@ -180,7 +185,7 @@ class ConvVAE(nn.Module):
         x = x.reshape(len(x), 4, 4, -1)
         for block in self.decoder_blocks:
             x = nn.leaky_relu(block(x, condition), SLOPE)
-        return self.decoder_output(x).astype(jnp.float32)
+        return wide(self.decoder_output(x))
 
     def __call__(self, images: jax.Array, beta: jax.Array, key: jax.Array) -> tuple[Posterior, jax.Array]:
         """Returns (posterior, raw output) for one posterior sample."""

@@ -1,0 +1,82 @@
+"""YOTO beta-VAE on Shapes3D.
+
+    python launch.py --config=configs/yoto_shapes3d.py             # the released setting: 700k steps
+    python launch.py --config=configs/yoto_shapes3d.py:report      # the reproduction report: 100 epochs
+    python launch.py --config=configs/yoto_shapes3d.py:smoke       # embedded letters at 64x64, minutes on two cores
+    python launch.py --config=configs/yoto_shapes3d.py:report --sweep     # widths x (YOTO + fixed)
+
+The training split takes 4.4 GiB: it is streamed unless config.data.resident_limit_mb is 4500 or more.
+"""
+
+from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig
+from jaxrepro.config_file import make_config
+from jaxrepro.experiments.yoto import AugmentConfig, BetaConfig, Config
+from jaxrepro.models.conv_vae import VAEConfig
+
+PAPER = Config(
+    experiment="yoto",
+    name="yoto_shapes3d",
+    train=TrainConfig(duration="700000 steps", batch_size=64),
+    optim=OptimConfig(name="adam", lr=2e-4, weight_decay=1e-5, halve_at=(300_000, 390_000, 480_000, 570_000)),
+    # The first 20 % of the only split is validation data; results are reported on it.
+    data=DataConfig(source="tfds:shapes3d", train="train[20%:]", valid="train[:20%]", test="train[:20%]"),
+    model=VAEConfig(
+        image_shape=(64, 64, 3),
+        num_blocks=4,
+        layers_per_block=1,
+        base_channels=8,
+        width=1,
+        hidden=256,
+        latent=10,
+        likelihood="bernoulli",
+        kernel_init="fan_in",
+        conditioning="film",
+        condition_input="log_weights",
+        film="affine",
+        film_hidden=256,
+        film_scale=0.01,
+    ),
+    # The grid goes beyond the training range on purpose.
+    beta=BetaConfig(low=0.5, high=512.0, grid=tuple(2.0**n for n in range(-1, 13)), pictured=(1.0, 128.0, 512.0)),
+    augment=AugmentConfig(resize=0, flip=False),
+    eval=EvalConfig(every="10%", batch_size=500),
+    log=LogConfig(every="1000 steps"),
+    checkpoint=CheckpointConfig(every="10000 steps"),
+)
+
+PRESETS = {
+    "report": {
+        "train.duration": "100 epochs",
+        "optim.halve_at": (),
+        "model.condition_input": "repeated_beta",
+        "model.film": "sigmoid",
+        "checkpoint.every": "1 epochs",
+    },
+    "smoke": {
+        "train.duration": "300 steps",
+        "train.batch_size": 32,
+        "optim.lr": 1e-3,
+        "optim.halve_at": (),
+        "data.source": "synbols:default?num_samples=2000&resolution=64",
+        "data.train": "train",
+        "data.valid": "valid",
+        "data.test": "test",
+        "eval.every": "end",
+        "eval.num_examples": 200,
+        "log.every": "50 steps",
+        "checkpoint.every": "50%",
+    },
+}
+
+FIXED_BETAS = (1.0, 128.0, 512.0)  # of the report
+WIDTHS = (1, 2, 4)
+
+
+def get_config(preset: str = "paper"):
+    return make_config(PAPER, preset, PRESETS)
+
+
+def sweep(preset: str = "paper"):
+    """The points of the figures: YOTO at every width, and one model per fixed beta."""
+    del preset
+    return [{"model.width": width, "beta.fixed": beta} for width in WIDTHS for beta in (0.0, *FIXED_BETAS)]

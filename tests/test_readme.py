@@ -1,0 +1,52 @@
+"""What the README shows is what works: its example runs, and its commands are valid."""
+
+import re
+import shlex
+
+import launching
+import pytest
+
+import jaxrepro.experiments
+import launch
+from jaxrepro import registry
+
+README = (launching.ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^    (?:srun [^\n]*?)?python (launch\.py [^\n#]*)", README, re.MULTILINE)
+
+
+def block(first_line):
+    """Returns the code block that begins with a comment."""
+    return re.search(rf"```python\n# {re.escape(first_line)}[^\n]*\n(.*?)```", README, re.DOTALL)[1]
+
+
+def run(*arguments):
+    launch.FLAGS.unparse_flags()
+    return launch.main(["launch.py", *arguments])
+
+
+def test_the_worked_example_trains_and_reports(tmp_path, monkeypatch):
+    (tmp_path / "digits.py").write_text(block("jaxrepro/experiments/digits.py"))
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "digits.py").write_text(block("configs/digits.py"))
+    name, module = re.search(r'"(\w+)": "([\w.]+)"', block("jaxrepro/registry.py")).groups()
+    monkeypatch.setitem(registry.EXPERIMENTS, name, module)
+    monkeypatch.setattr(jaxrepro.experiments, "__path__", [*jaxrepro.experiments.__path__, str(tmp_path)])
+    workdir = tmp_path / "run"
+    assert run(f"--config={tmp_path / 'config' / 'digits.py'}", f"--workdir={workdir}") == 0
+    found = launching.results(workdir)
+    assert found["metrics"]["test/accuracy"] > 0.9
+    assert found["records"][0]["row"] == "perceptron"
+    assert "perceptron" in (workdir / "report.html").read_text() or "accuracy" in (workdir / "report.html").read_text()
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
+def test_a_command_of_the_readme_is_valid(command, capsys, monkeypatch):
+    words = shlex.split(command.replace("$SLURM_ARRAY_TASK_ID", "3"))[1:]
+    words = [
+        w for w in words if not w.startswith(("--mode", "--coordinator_address", "--num_processes", "--process_id"))
+    ]
+    assert run(*words, "--mode=print") == 0, capsys.readouterr().err
+
+
+def test_the_readme_has_commands():
+    assert len(set(COMMANDS)) > 10
