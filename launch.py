@@ -74,7 +74,7 @@ def initialize_jax() -> None:
     absl.logging.set_verbosity(absl.logging.ERROR)  # orbax explains itself at length otherwise
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "xla"))
     jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     explicit = (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
     if any(v is not None for v in explicit):
         if any(v is None for v in explicit):

@@ -320,7 +320,7 @@ def main() -> None:
         "out/xla | in/xla | out/torch | in/torch |"
     )
     for shape in shapes:
-        result = measure(shape, peer, 4 if args.quick else 8, 1.0 if args.quick else 3.0, args.patience)
+        result = measure(shape, peer, 4 if args.quick else 6, 1.0 if args.quick else 1.5, args.patience)
         report["results"][str(shape)] = result
         print_row(shape, result)
         jax.clear_caches()

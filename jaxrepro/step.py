@@ -28,6 +28,9 @@ from jaxrepro.experiment import Experiment, Transition
 QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
+STEP_SHAPE = jax.ShapeDtypeStruct((), jnp.int32)
+
+
 @struct.dataclass
 class TrainState:
     """What a checkpoint holds.
@@ -68,8 +71,9 @@ class Program:
         self.experiment, self.mesh, self.mode = experiment, mesh, mode
         self.run_seeds = tuple(run_seeds)
         self.seeds = mesh_lib.put(np.asarray(run_seeds, np.uint32), mesh, P("seed"))
-        self.abstract = jax.eval_shape(seeds.over_seeds(self._init_one, mode), self.seeds)
-        self._check_invariant_state()
+        self._state_shapes = jax.eval_shape(experiment.init, jax.random.key(0))
+        self._metrics_shapes = self._check_invariant_state()
+        self.abstract = self._with_seed_axis(TrainState(STEP_SHAPE, self._state_shapes, self._metrics_shapes))
         self.shardings = mesh_lib.state_shardings(self.abstract, self._rules(), mesh)
         self.steps_per_call = steps_per_call
         self._run_partial = self._jit_chunk(None)
@@ -87,16 +91,11 @@ class Program:
         return [(f"state/{pattern}", spec) for pattern, spec in self.experiment.sharding_rules]
 
     def _init_one(self, seed: jax.Array) -> TrainState:
-        state = self.experiment.init(rng.key(seed, rng.Purpose.INIT))
-        return TrainState(jnp.int32(0), state, self._zero_metrics(state))
+        zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), self._metrics_shapes)
+        return TrainState(jnp.int32(0), self.experiment.init(rng.key(seed, rng.Purpose.INIT)), zeros)
 
-    def _zero_metrics(self, state: Any) -> dict[str, metrics_lib.Mean]:
-        _, metrics = self._step_shapes(state)
-        return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metrics)
-
-    def _step_shapes(self, state: Any):
-        x, arrays = block_shape(self.experiment, self.run_seeds[0])
-        return jax.eval_shape(self._update, state, arrays, x, jnp.uint32(0), jnp.int32(0))
+    def _with_seed_axis(self, tree: Any) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct((len(self.run_seeds), *a.shape), a.dtype), tree)
 
     def _update(self, state: Any, arrays: Any, x: Any, seed: jax.Array, step: jax.Array):
         draw_key, update_key = jax.random.split(rng.key(seed, rng.Purpose.TRAIN, step))
@@ -129,16 +128,16 @@ class Program:
 
         return apply
 
-    def _check_invariant_state(self) -> None:
-        """Raises TypeError, naming the leaf, if `update` or a transition changes the state's structure or shapes."""
-        state = jax.eval_shape(self._init_one, jnp.uint32(0)).state
-        after = {"update": self._step_shapes(state)[0]}
-        _, arrays = block_shape(self.experiment, self.run_seeds[0])
+    def _check_invariant_state(self) -> Any:
+        """Returns the shapes of the metrics; raises TypeError, naming the leaf, if a step changes the state's."""
+        state = self._state_shapes
+        x, arrays = block_shape(self.experiment, self.run_seeds[0])
+        new, metrics = jax.eval_shape(self._update, state, arrays, x, jnp.uint32(0), jnp.int32(0))
+        assert_same_shapes(state, new, "update")
         for t in self.experiment.transitions:
             given = arrays if t.arrays is None else t.arrays
-            after[f"transition {t.name!r}"] = jax.eval_shape(t.fn, state, given, jax.random.key(0))
-        for name, new in after.items():
-            assert_same_shapes(state, new, name)
+            assert_same_shapes(state, jax.eval_shape(t.fn, state, given, jax.random.key(0)), f"transition {t.name!r}")
+        return metrics
 
     def init(self) -> TrainState:
         """Returns the state of step 0, created in place on its devices."""

@@ -56,5 +56,9 @@ def final_params(workdir: Path) -> dict[str, np.ndarray]:
     from jaxrepro.mesh import leaf_path
 
     step = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
-    state = ocp.StandardCheckpointer().restore((workdir / "checkpoints" / str(step) / "state").absolute())
+    path = (workdir / "checkpoints" / str(step) / "state").absolute()
+    checkpointer = ocp.PyTreeCheckpointer()
+    tree = checkpointer.metadata(path).item_metadata.tree
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    state = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
     return {leaf_path(path): np.asarray(a) for path, a in jax.tree_util.tree_leaves_with_path(state)}

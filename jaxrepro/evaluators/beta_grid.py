@@ -51,29 +51,30 @@ def beta_grid(
     batch_size: int,
     num_pictured: int = 10,
 ) -> Evaluator:
-    """Returns the evaluator of all models of a run on `images` uint8 [N, H, W, C]."""
+    """Returns the evaluator of all models of a run on `images` uint8 [N, H, W, C].
+
+    Its metrics are means over the dataset, for the conditional model also over the grid; its records hold every beta.
+    """
     steps = {m.label: _jitted(m, batch_size) for m in models}
 
     def evaluate(state, images, key) -> Evaluation:
         key, sample_key = jax.random.split(key)
         metrics, records = {}, []
         for model in models:
-            for beta in [model.beta] if model.beta else grid:
-                terms = mesh_lib.to_host(steps[model.label][0](model.params(state), images, jnp.float32(beta), key))
-                terms["loss"] = terms["reconstruction"] + beta * terms["kl"]
+            betas = [model.beta] if model.beta else grid
+            terms = [
+                mesh_lib.to_host(steps[model.label][0](model.params(state), images, jnp.float32(beta), key))
+                for beta in betas
+            ]
+            prefix = f"fixed_beta_{model.beta:g}/" if model.beta else ""
+            for name in ("kl", "reconstruction"):
+                metrics[prefix + name] = float(np.mean([t[name] for t in terms]))
                 records += [
-                    Record("figure 1a", model.label, f"beta={beta:g}", name, float(terms[name]), "nats per image")
-                    for name in ("kl", "reconstruction")
+                    Record("figure 1a", model.label, f"beta={beta:g}", name, float(t[name]), "nats per image")
+                    for beta, t in zip(betas, terms, strict=True)
                 ]
-                if model.beta or beta in pictured:
-                    prefix = f"fixed_beta_{beta:g}/" if model.beta else f"beta_{beta:g}/"
-                    metrics |= {prefix + name: float(value) for name, value in terms.items()}
-        means = {
-            r: np.mean([x.value for x in records if x.metric == r and x.row == models[0].label])
-            for r in ("kl", "reconstruction")
-        }
         pictures = _pictures(models, steps, state, images[:num_pictured], sample_key, pictured)
-        return Evaluation(metrics | means, pictures, records)
+        return Evaluation(metrics, pictures, records)
 
     return Evaluator("beta_grid", split, every, evaluate, images)
 

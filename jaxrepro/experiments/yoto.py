@@ -195,8 +195,8 @@ def build(config: Config) -> Experiment:
             grads, found = gradient(member.params)
             updates, opt_state = tx.update(grads, member.opt_state, member.params)
             new[name] = Member(optax.apply_updates(member.params, updates), opt_state)
-            prefix = "" if name == next(iter(models)) else f"{name}/"
-            metrics |= {prefix + k: v for k, v in found.items()}
+            main = name == next(iter(models))
+            metrics |= found if main else {f"{name}/{k}": found[k] for k in ("kl", "reconstruction")}
         return new, metrics
 
     evaluator = beta_grid.beta_grid(

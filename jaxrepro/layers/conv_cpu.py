@@ -24,8 +24,8 @@ from jax import lax
 Pair = tuple[int, int]
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
-# Patches of a batch are built in pieces of this size: they stay in the cache (best of 1..16 MiB in
-# benchmarks/conv.py's 3x3 and 7x7 shapes, up to 3x faster than the whole batch at once).
+# Patches of a batch are built in pieces of this size, which stay in the cache. Tried once with 1..16 MiB on
+# the 3x3 and 7x7 shapes of benchmarks/conv.py (2 idle cores, 32 MiB L3): up to 3x faster than all at once.
 _CHUNK_BYTES = 8 << 20
 
 
@@ -56,7 +56,7 @@ class Geometry(NamedTuple):
 
 
 def _strategy(geometry: Geometry, in_channels: int, out_channels: int) -> Strategy:
-    """Chooses how to correlate; thresholds measured by benchmarks/conv.py (results/conv-cpu.json).
+    """Chooses how to correlate; thresholds from single runs on 2 cores; check with benchmarks/conv.py.
 
     A spectrum costs the same for every kernel size, and beats patches from about 9x9 on, unless one side
     has so few channels that the transforms outweigh the product. Matrix products use both operands best when

@@ -76,8 +76,8 @@ def _body(run: Run) -> str:
         _header(run),
         section("Final metrics", metrics_table(run.results.get("metrics") or {})),
         section("Beside the published numbers", to_html(table) if table.labels else ""),
-        section("Learning curves", figures_html(curves, {CURVES: _curves_caption(run)})),
         section("Figures", figures_html(pictures, captions)),
+        section("Learning curves", figures_html(curves, {CURVES: _curves_caption(run)})),
         section("Details", _details(run, table)),
     ]
     return "\n".join(s for s in sections if s) + f"\n<footer>Written by jaxrepro {__version__}.</footer>"
