@@ -54,15 +54,18 @@ def state_shardings(state: Any, rules: Sequence[tuple[str, tuple]], mesh: Mesh) 
     """Returns the sharding of every leaf [S, ...] of a state: split over `seed`, then by the first rule that matches.
 
     Raises:
-      UserError: a rule names an axis that the mesh lacks, or splits a dimension unevenly.
+      UserError: a rule has too many axes, names one that the mesh lacks, or splits a dimension unevenly.
     """
 
     def sharding(path, leaf):
         name = leaf_path(path)
         spec = next((s for pattern, s in rules if re.fullmatch(pattern, name)), ())
-        for size, axis in zip(leaf.shape[1:], spec):
-            if axis is not None and (axis not in mesh.shape or size % mesh.shape[axis]):
-                raise UserError(f"sharding rule {spec} does not fit {name} {leaf.shape[1:]} on mesh {dict(mesh.shape)}")
+        fits = len(spec) < len(leaf.shape) and all(
+            axis is None or (axis in mesh.shape and size % mesh.shape[axis] == 0)
+            for size, axis in zip(leaf.shape[1:], spec)
+        )
+        if not fits:
+            raise UserError(f"sharding rule {spec} does not fit {name} {leaf.shape[1:]} on mesh {dict(mesh.shape)}")
         return NamedSharding(mesh, P("seed", *spec))
 
     return jax.tree_util.tree_map_with_path(sharding, state)

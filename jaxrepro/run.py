@@ -7,12 +7,12 @@ A run folder holds config.json, metrics.jsonl, checkpoints/, figures/, report.ht
 presence means that the run is finished.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -83,21 +83,27 @@ def run(config: ConfigDict, workdir: Path, *, command: str = "", mode: Mode = Mo
     return True
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
     """Holds the run folder for this process (on process 0), so that two runs cannot write into it."""
     if jax.process_index() != 0:
         yield
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("w") as file:
+    path = workdir / ".lock"
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                f"another process is running in {workdir}; wait for it, or give another --workdir"
-            ) from None
-        yield
+            message = f"another process is running in {workdir}; wait for it, or give another --workdir"
+            raise UserError(message) from None
+        try:
+            yield
+        finally:
+            if not (workdir / "config.json").exists():  # nothing began: leave no trace
+                path.unlink()
+                with contextlib.suppress(OSError):
+                    workdir.rmdir()
 
 
 def read_json(path: Path) -> Any:

@@ -35,6 +35,13 @@ def test_eight_devices_match_one(one_device, tmp_path):
     assert_close(tmp_path / "run", one_device)
 
 
+def test_parameters_split_over_a_model_axis_match_one_device(one_device, tmp_path):
+    env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = launching.launch(tmp_path / "run", SHORT | {"parallel.model_axis": 2}, **env)
+    assert done.returncode == 0, done.stderr
+    assert_close(tmp_path / "run", one_device)
+
+
 def test_a_batch_that_does_not_split_over_the_devices_is_refused(tmp_path):
     env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     done = launching.launch(tmp_path / "run", SHORT | {"train.batch_size": 12}, **env)

@@ -34,6 +34,9 @@ from jaxrepro.optim import make_optimizer
 
 CONDITIONAL = "conditional"
 
+# With config.parallel.model_axis > 1 the columns of the widest layers, and their optimizer state, are split.
+SHARDING_RULES = ((r".*/(encoder_hidden|decoder_hidden|decoder_input)/kernel", (None, "model")),)
+
 
 @dataclass(frozen=True)
 class BetaConfig:
@@ -208,7 +211,9 @@ def build(config: Config) -> Experiment:
         pictured=config.beta.pictured,
         batch_size=config.eval.batch_size,
     )
-    return Experiment(source=source, init=init, draw=draw, update=update, evaluators=(evaluator,))
+    return Experiment(
+        source=source, init=init, draw=draw, update=update, evaluators=(evaluator,), sharding_rules=SHARDING_RULES
+    )
 
 
 def evaluation_images(config: Config, table: Any) -> np.ndarray:

@@ -1,0 +1,72 @@
+"""The smoke run, as a user starts it, shows the trends of YOTO's figures."""
+
+import itertools
+import json
+import math
+import re
+import subprocess
+import sys
+
+import launching
+import pytest
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("smoke") / "run"
+    command = [sys.executable, "launch.py", "--config=configs/yoto_cifar.py:smoke", f"--workdir={workdir}"]
+    done = subprocess.run(
+        command, cwd=launching.ROOT, env=launching.environment(), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def points(smoke):
+    """{row: {beta: (kl, reconstruction)}}."""
+    found = {}
+    for r in launching.results(smoke)["records"]:
+        beta = float(r["column"].removeprefix("beta="))
+        found.setdefault(r["row"], {}).setdefault(beta, {})[r["metric"]] = r["value"]
+    return {row: {b: (v["kl"], v["reconstruction"]) for b, v in at.items()} for row, at in found.items()}
+
+
+def test_kl_falls_by_a_tenth_or_more_from_beta_to_twice_beta(points):
+    kls = [points["YOTO 1x"][beta][0] for beta in sorted(points["YOTO 1x"])]
+    assert len(kls) == 11
+    assert all(after < 0.9 * before for before, after in itertools.pairwise(kls))
+
+
+def test_reconstruction_falls_as_kl_rises_along_the_frontier(points):
+    """Not by the frontier's definition: nearly the whole grid lies on it, and the fall is large."""
+    yoto = points["YOTO 1x"]
+    dominated = [b for b, p in yoto.items() if any(q[0] <= p[0] and q[1] <= p[1] for c, q in yoto.items() if c != b)]
+    assert len(dominated) <= 2
+    betas = sorted(yoto)
+    assert yoto[betas[-1]][1] > yoto[betas[0]][1] + 50
+
+
+def test_yoto_at_a_beta_is_closer_to_the_fixed_model_of_that_beta_than_to_the_distant_one(points):
+    """In the plane of figure 1a, KL on a log axis, both axes scaled by what the grid spans."""
+    yoto = points["YOTO 1x"]
+    spans = [max(axis) - min(axis) for axis in zip(*((math.log(kl), r) for kl, r in yoto.values()))]
+
+    def distance(p, q):
+        return math.hypot((math.log(p[0]) - math.log(q[0])) / spans[0], (p[1] - q[1]) / spans[1])
+
+    fixed = {beta: p for row, at in points.items() if row.startswith("fixed") for beta, p in at.items()}
+    assert len(fixed) == 2
+    near, far = fixed
+    for own, other in ((near, far), (far, near)):
+        assert distance(yoto[own], fixed[own]) < 0.8 * distance(yoto[own], fixed[other])
+
+
+def test_every_stage_left_its_trace(smoke):
+    figures = {p.name for p in (smoke / "figures").glob("*.png")}
+    assert {"frontier.png", "full_loss_difference.png", "reconstructions.png", "samples.png", "curves.png"} <= figures
+    page = (smoke / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 5
+    assert not re.search(r'(src|href)="https?://', page), "the page must be self-contained"
+    losses = [json.loads(line)["loss"] for line in (smoke / "metrics.jsonl").open() if '"train"' in line]
+    assert losses[-1] < losses[0]
