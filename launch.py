@@ -178,6 +178,9 @@ def run_points(points, resolve) -> int:
             diverged.append(workdir)
             print(f"diverged: {error}; the last good checkpoint stays in {workdir}", file=sys.stderr)
         jax.clear_caches()
+    if len(points) > 1:
+        folder = points[0][1].parent
+        print(f"tables:   python -m jaxrepro.report {folder}/* --out={folder.parent / 'report'}", file=sys.stderr)
     return FAILED if diverged else FINISHED
 
 
