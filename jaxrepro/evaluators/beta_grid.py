@@ -56,6 +56,7 @@ def beta_grid(
     Its metrics are means over the dataset, for the conditional model also over the grid; its records hold every beta.
     """
     steps = {m.label: _jitted(m, batch_size) for m in models}
+    shown = np.linspace(0, len(images) - 1, num_pictured).astype(int)  # spread, since some sets are sorted by class
 
     def evaluate(state, images, key) -> Evaluation:
         key, sample_key = jax.random.split(key)
@@ -73,7 +74,7 @@ def beta_grid(
                     Record("figure 1a", model.label, f"beta={beta:g}", name, float(t[name]), "nats per image")
                     for beta, t in zip(betas, terms, strict=True)
                 ]
-        pictures = _pictures(models, steps, state, images[:num_pictured], sample_key, pictured)
+        pictures = _pictures(models, steps, state, images[shown], sample_key, pictured)
         return Evaluation(metrics, pictures, records)
 
     return Evaluator("beta_grid", split, every, evaluate, images)

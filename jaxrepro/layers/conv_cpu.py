@@ -56,33 +56,21 @@ class Geometry(NamedTuple):
 
 
 def _strategy(geometry: Geometry, in_channels: int, out_channels: int) -> Strategy:
-    """Chooses how to correlate; thresholds from single runs on 2 cores; check with benchmarks/conv.py.
+    """Chooses how to correlate; the limits were found with the shapes of benchmarks/conv.py on two cores.
 
-    A spectrum costs the same for every kernel size, and beats patches from about 9x9 on, unless one side
-    has so few channels that the transforms outweigh the product. Matrix products use both operands best when
-    they are wide: below 64 outputs or 16 inputs the copy of the patches costs more than it saves.
+    A spectrum costs the same for every kernel size, and beats the rest from about 9x9 on, unless one side has so
+    few channels that the transforms outweigh the product. A matrix product of patches beats XLA's convolution only
+    with unit strides and a middling number of channels (or a large kernel): with fewer, the copy of the patches
+    costs more than it saves; with more, XLA's own is as good.
     """
     if geometry.kernel == (1, 1):
         return Strategy.COLUMNS
     if _fits_fft(geometry) and min(in_channels, out_channels) >= 8:
         return Strategy.FFT
-    if out_channels >= 64 and in_channels >= 16:
+    middling = 48 <= in_channels < 128 or (geometry.num_taps >= 25 and 16 <= in_channels < 128)
+    if geometry.strides == (1, 1) and out_channels >= 48 and middling:
         return Strategy.COLUMNS
     return Strategy.LAX
-
-
-def _gradient_strategy(geometry: Geometry, in_channels: int, out_channels: int) -> Strategy:
-    """Chooses how to compute the kernel's gradient; measured like `_strategy`.
-
-    With few channels on one side the patch product is too thin to pay for the copy of the patches; only
-    there, and only with unit strides and small kernels, is XLA's convolution as fast.
-    """
-    narrow = min(in_channels, out_channels)
-    if _fits_fft(geometry) and narrow >= 8:
-        return Strategy.FFT
-    if narrow <= 16 and geometry.strides == (1, 1) and 1 < geometry.num_taps < 81:
-        return Strategy.LAX
-    return Strategy.COLUMNS
 
 
 def _fits_fft(geometry: Geometry) -> bool:
@@ -169,20 +157,17 @@ def _correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> j
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
-    strategy = _gradient_strategy(geometry, x.shape[3], g.shape[3])
-    if strategy is Strategy.FFT:
+    """Never XLA's convolution: the layout that its autodiff picks is up to 40x slower in a loop, and every other one
+    that was tried is slower than patches."""
+    num_in, num_out = x.shape[3], g.shape[3]
+    if _fits_fft(geometry) and min(num_in, num_out) >= 8:
         return _kernel_gradient_by_fft(x, g, geometry)
-    if strategy is Strategy.COLUMNS:
-        return _kernel_gradient_by_columns(x, g, geometry)
-    # The batch plays the channels. Autodiff's own layout of this convolution is up to 40x slower in a scan.
-    dw = lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),
-        g.transpose(1, 2, 0, 3),
-        (1, 1),
-        geometry.pads,
-        dimension_numbers=DIMENSION_NUMBERS,
-    )
-    return dw.transpose(1, 2, 0, 3)
+    if geometry.strides == (1, 1) and num_out < num_in:
+        # With unit strides x and g may change places; patches of the narrower one are the smaller copy.
+        pads = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(geometry.kernel, geometry.pads))
+        mirrored = _kernel_gradient_by_columns(g, x, geometry._replace(size=geometry.out, pads=pads))
+        return mirrored[::-1, ::-1].swapaxes(2, 3)
+    return _kernel_gradient_by_columns(x, g, geometry)
 
 
 def _correlate_by_columns(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
