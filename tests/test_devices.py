@@ -35,6 +35,7 @@ def test_eight_devices_match_one(one_device, tmp_path):
     assert_close(tmp_path / "run", one_device)
 
 
+@pytest.mark.slow
 def test_parameters_split_over_a_model_axis_match_one_device(one_device, tmp_path):
     env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     done = launching.launch(tmp_path / "run", SHORT | {"parallel.model_axis": 2}, **env)
@@ -75,6 +76,7 @@ def test_two_processes_match_one(one_device, tmp_path):
     assert_close(tmp_path / "run", one_device)
 
 
+@pytest.mark.slow
 def test_seeds_sharded_over_devices_match_a_solo_run(one_device, tmp_path):
     changes = SHORT | {"seeds": "(0,1)", "parallel.seeds": "shard"}
     done = launching.launch(tmp_path / "run", changes, XLA_FLAGS="--xla_force_host_platform_device_count=2")

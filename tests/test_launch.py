@@ -146,12 +146,12 @@ def test_evaluation_mode_rewrites_results_from_the_checkpoint(tiny_run):
 
 
 def test_restart_moves_the_old_run_aside(tmp_path):
-    short = {"train.duration": "10 steps"}
-    assert launching.launch(tmp_path / "run", short).returncode == 0
-    done = launching.launch(tmp_path / "run", short | {"optim.lr": 1e-4}, "--restart")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"config": {"model": {"width": 7}}}')
+    done = launching.launch(tmp_path / "run", {"train.duration": "10 steps"}, "--restart")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run.old-1" / "results.json").exists()
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["optim"]["lr"] == 1e-4
+    assert json.loads((tmp_path / "run.old-1" / "config.json").read_text())["config"]["model"]["width"] == 7
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["model"]["width"] == 1
 
 
 def test_a_sweep_runs_its_points_and_skips_the_finished(tmp_path):

@@ -127,16 +127,22 @@ def test_with_zero_film_outputs_the_conditional_net_equals_the_unconditional_one
     assert not np.allclose(ConvVAE(config).apply({"params": alive}, images, beta, KEY)[1], expected[1])
 
 
-@pytest.mark.parametrize("conditioning", ["film", "concat_blocks", "concat_input"])
-@pytest.mark.parametrize("condition_input", ["log_weights", "repeated_beta"])
-def test_every_way_of_conditioning_sees_beta_and_none_does_not(conditioning, condition_input):
+@pytest.mark.parametrize(
+    ("conditioning", "condition_input", "differs"),
+    [
+        ("film", "repeated_beta", True),
+        ("concat_blocks", "log_weights", True),
+        ("concat_input", "log_weights", True),
+        ("none", "log_weights", False),
+    ],
+)
+def test_every_way_of_conditioning_sees_beta_and_none_does_not(conditioning, condition_input, differs):
     images = jax.random.uniform(KEY, (2, 8, 8, 3))
-    for kind, differs in [(conditioning, True), ("none", False)]:
-        model = ConvVAE(tiny(conditioning=Conditioning(kind), condition_input=condition_input, film_scale=1.0))
-        variables = initial(model, images, jnp.ones(2))
-        low, high = (model.apply(variables, images, jnp.full(2, b), KEY)[1] for b in (0.5, 100.0))
-        assert low.shape == (2, 8, 8, 6)
-        assert np.allclose(low, high) != differs
+    model = ConvVAE(tiny(conditioning=Conditioning(conditioning), condition_input=condition_input, film_scale=1.0))
+    variables = initial(model, images, jnp.ones(2))
+    low, high = (model.apply(variables, images, jnp.full(2, b), KEY)[1] for b in (0.5, 100.0))
+    assert low.shape == (2, 8, 8, 6)
+    assert np.allclose(low, high) != differs
 
 
 def test_the_gradient_of_the_loss_equals_finite_differences():
