@@ -1,6 +1,6 @@
 """Runs an experiment from its config to a report.
 
-    python launch.py --config=configs/yoto_cifar.py:smoke                    # embedded data, two minutes on a laptop
+    python launch.py --config=configs/yoto_cifar.py:smoke                    # embedded data, two minutes on two cores
     python launch.py --config=configs/yoto_cifar.py --config.optim.lr=3e-4   # any key of the config can be overridden
     python launch.py --config=configs/yoto_cifar.py --mode=print             # the resolved config and the parameters
     python launch.py --config=configs/yoto_cifar.py:report --sweep           # every cell of the paper's figures
@@ -129,6 +129,8 @@ def launch(argv: list[str]) -> int:
         listing = [f"{i:4d}  {workdir}" for i, (_, workdir) in enumerate(points)]
         print("\n".join(listing) if FLAGS.sweep else run.describe(resolve(points[0][0])))
         return FINISHED
+    if FLAGS.restart and FLAGS.mode == run.Mode.EVAL:
+        raise UserError("--restart begins a run anew, so --mode=eval would find nothing; leave one of them out")
     if FLAGS.restart:
         restart(points)
     return run_points(points, resolve)

@@ -29,7 +29,7 @@ def choose_mode(mode: SeedMode, num_seeds: int, num_devices: int, backend: str) 
 
     Sharding seeds over devices needs no communication, so it comes first where the numbers allow it. On one CPU
     unrolling is chosen: vmap turns convolutions into grouped ones, which XLA's CPU backend runs several times slower
-    (`benchmarks/loop.py` measures it). On one accelerator vmap fills the device.
+    (`benchmarks/loop.py` measures it). On one accelerator vmap should fill the device; that was not measured.
     """
     if mode != SeedMode.AUTO:
         return mode

@@ -49,6 +49,7 @@ def test_help_shows_the_flags_and_exits_with_zero(capsys):
         (["--config=configs/yoto_cifar.py:smoke", "--sweep_index=99"], "--sweep_index is 99"),
         (["--config=configs/yoto_cifar.py:smoke", "--num_processes=2"], "must be given together"),
         (["--config=configs/yoto_cifar.py:smoke", "--config.optim.lr"], "has no value"),
+        (["--config=configs/yoto_cifar.py:smoke", "--restart", "--mode=eval"], "leave one of them out"),
     ],
 )
 def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, capsys, tmp_path):

@@ -49,7 +49,10 @@ def test_reconstruction_falls_as_kl_rises_along_the_frontier(points):
 
 
 def test_yoto_at_a_beta_is_closer_to_the_fixed_model_of_that_beta_than_to_the_distant_one(points):
-    """In KL, the nats that a model spends at this weight, by the log of the ratio."""
+    """In KL, the nats that a model spends at this weight, by the log of the ratio.
+
+    Not in reconstruction: after so few steps the conditional model at beta = 0.25 is still nearer to the other one.
+    """
     fixed = {beta: p for row, at in points.items() if row.startswith("fixed") for beta, p in at.items()}
     assert sorted(fixed) == [0.25, 4.0]
     for own, other in ((0.25, 4.0), (4.0, 0.25)):

@@ -157,8 +157,8 @@ def _correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> j
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
-    """Never XLA's convolution: the layout that its autodiff picks is up to 40x slower in a loop, and every other one
-    that was tried is slower than patches."""
+    """Patches or spectra, not XLA's convolution: the layout that its autodiff picks is many times slower in a loop
+    (benchmarks/conv.py), and one with the batch as channels was slower there on most of the shapes tried."""
     num_in, num_out = x.shape[3], g.shape[3]
     if _fits_fft(geometry) and min(num_in, num_out) >= 8:
         return _kernel_gradient_by_fft(x, g, geometry)
