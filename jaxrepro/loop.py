@@ -130,6 +130,8 @@ def train(config: RunConfig, experiment: Experiment, workdir: Path) -> Results |
       UserError: the config does not fit the devices.
     """
     run, began = Run(config, experiment), time.monotonic()
+    arrays = run.upload()
+    run.program.compile_ahead(arrays["train"])
     with (
         jax.set_mesh(run.mesh),
         Interrupt().listening() as interrupt,
@@ -143,7 +145,7 @@ def train(config: RunConfig, experiment: Experiment, workdir: Path) -> Results |
             say(f"resuming at step {step} of {run.total}")
         progress = Progress(run.total, step, active=active)
         try:
-            session = Session(run, run.upload(), writer, progress, checkpoints, interrupt)
+            session = Session(run, arrays, writer, progress, checkpoints, interrupt)
             results = session.advance(ts, step)
         finally:
             progress.close()

@@ -4,11 +4,13 @@ A chunk is one dispatch: a loop on the device over up to K steps that draws the 
 the metrics. Its number of steps is an argument, so any logging or evaluation period runs without another compilation.
 
     program = Program(experiment, run_seeds=(0,), mesh=mesh, mode=SeedMode.UNROLL, steps_per_call=10)
+    program.compile_ahead(arrays)
     ts = program.init()
     ts, done = program.run(ts, 10, program.block(start=0, length=10), arrays)
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -78,6 +80,7 @@ class Program:
         self.steps_per_call = steps_per_call
         self._run_partial = self._jit_chunk(None)
         self._run_full = self._run_partial if jax.default_backend() == "cpu" else self._jit_chunk(steps_per_call)
+        self._compiled: Future | None = None
         self._transitions = {
             t.name: jax.jit(
                 seeds.over_seeds(self._transition_of(t), mode, in_axes=(0, 0, None)),
@@ -158,12 +161,31 @@ class Program:
 
         return mesh_lib.put(jax.tree.map(pad, *per_seed), self.mesh, P("seed", None, "data"))
 
+    def compile_ahead(self, arrays: Any) -> None:
+        """Starts to compile the chunk in a thread, so that it overlaps with initialisation or a restore.
+
+        Args:
+          arrays: what `run` will get, on its devices.
+        """
+        block = jax.tree.map(_abstract, self.block(0, 1))
+        length = _abstract(mesh_lib.put(np.int32(0), self.mesh))
+        ts, arrays = self.abstract_state(), jax.tree.map(_abstract, arrays)
+
+        def compile_chunk():
+            with jax.set_mesh(self.mesh):
+                return self._run_full.lower(ts, self.seeds, length, block, arrays).compile()
+
+        executor = ThreadPoolExecutor(max_workers=1)
+        self._compiled = executor.submit(compile_chunk)
+        executor.shutdown(wait=False)
+
     def run(self, ts: TrainState, length: int, block: Any, arrays: Any) -> tuple[TrainState, jax.Array]:
         """Returns the state after `length` more steps, and a small array that is ready when they are done.
 
         `ts` is donated: do not use it again.
         """
-        run = self._run_full if length == self.steps_per_call else self._run_partial
+        full = length == self.steps_per_call or self._run_full is self._run_partial
+        run = self._run_partial if not full else self._compiled.result() if self._compiled else self._run_full
         length = mesh_lib.put(np.int32(length), self.mesh)
         with jax.transfer_guard("disallow"):
             return run(ts, self.seeds, length, block, arrays)
@@ -182,6 +204,10 @@ class Program:
         return jax.tree.map(
             lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), self.abstract, self.shardings
         )
+
+
+def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
 
 
 def assert_same_shapes(old: Any, new: Any, name: str) -> None:
