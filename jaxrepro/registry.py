@@ -12,6 +12,7 @@ from types import ModuleType
 from jaxrepro.errors import unknown
 
 EXPERIMENTS = {
+    "sesn": "jaxrepro.experiments.sesn",
     "yoto": "jaxrepro.experiments.yoto",
 }
 

@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         experiments = {}
         for experiment, runs in by_experiment([read_run(d) for d in dict.fromkeys(options.run_dirs)]).items():
             records = merge_runs(runs, options.select)
+            records += figures.derive(experiment, runs, records)
             experiments[experiment] = (
                 runs,
                 records,
