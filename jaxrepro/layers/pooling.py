@@ -41,8 +41,9 @@ def max_pool(
         return nn.max_pool(x, window_shape, strides, padding)
     height, width = window_shape
     if height == width and tuple(strides or (1, 1)) == (height, width):
-        pads = lax.padtype_to_pads(x.shape[1:3], window_shape, strides, padding) if isinstance(padding, str) else padding
-        return scale_max_pool(x[..., None, :], height, pads)[..., 0, :]
+        if isinstance(padding, str):
+            padding = lax.padtype_to_pads(x.shape[1:3], window_shape, strides, padding)
+        return scale_max_pool(x[..., None, :], height, padding)[..., 0, :]
     return largest(list(_windows(x, window_shape, strides, padding, -jnp.inf)))
 
 
