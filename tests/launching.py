@@ -39,6 +39,9 @@ def command(workdir: Path, changes: dict | None = None, *flags: str, config: str
 
 
 def environment(**changes: str) -> dict[str, str]:
+    """Returns this process's environment with changes; XLA_FLAGS are added to those that are there."""
+    if "XLA_FLAGS" in changes:
+        changes["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {changes['XLA_FLAGS']}"
     return os.environ | {"JAX_PLATFORMS": "cpu"} | changes
 
 

@@ -1,12 +1,12 @@
 """`jaxrepro.layers` convolutions against `lax.conv_general_dilated`, and the promises on loops and shards."""
 
-import os
 import subprocess
 import sys
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import launching
 import numpy as np
 import pytest
 from jax import lax
@@ -249,7 +249,6 @@ for a, b in zip(run(replicated, sharded), alone):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_sharded_batch_gives_the_same_gradient_and_is_never_gathered(stride):
-    flags = "--xla_force_host_platform_device_count=8"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment = launching.environment(XLA_FLAGS="--xla_force_host_platform_device_count=8")
     done = subprocess.run([sys.executable, "-c", SHARDED, str(stride)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
