@@ -19,8 +19,9 @@ install: ## Create .venv and install the locked dependencies (does nothing the s
 demo: install ## Train, evaluate and report a small YOTO model on embedded data (two minutes)
 	@$(BIN)/python launch.py --config=configs/yoto_cifar.py:smoke $(ARGS)
 
+# Two workers: most of the time goes into compiling, one thread each. ARGS="-n 0" runs in this process, for a debugger.
 test: install ## Run the default tests; ARGS="tests/report -x" narrows them
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: install ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)

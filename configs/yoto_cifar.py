@@ -69,7 +69,7 @@ PRESETS = {
         "optim.warmup_steps": 100,
         "optim.halve_at": (),
         "optim.clip_norm": 300.0,
-        "data.source": "synbols:default?num_samples=8000",
+        "data.source": "synbols:default?num_samples=8000&auxiliary=false",
         "data.valid": "valid",
         "model.width": 1,
         "model.hidden": 256,

@@ -13,6 +13,7 @@ from jaxrepro.errors import unknown
 
 EXPERIMENTS = {
     "dcgan": "jaxrepro.experiments.dcgan",
+    "sesn": "jaxrepro.experiments.sesn",
     "yoto": "jaxrepro.experiments.yoto",
 }
 

@@ -5,11 +5,12 @@ import os
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
 
-from jaxrepro import loop
+from jaxrepro import loop, rng
 from jaxrepro.checkpoint import Checkpoints, NonFiniteError
 from jaxrepro.config import CheckpointConfig, Keep, ParallelConfig, TrainConfig
 from jaxrepro.errors import UserError
@@ -46,6 +47,29 @@ def test_periods_are_hit_exactly_and_the_last_step_is_logged_and_evaluated(finis
     assert test == [20, 40]
     assert results.step == 40
     assert (workdir / "figures" / "blank.png").exists()
+
+
+def test_a_run_equals_a_plain_python_loop_with_the_documented_keys(tmp_path):
+    """Also: a log line is the mean since the one before, and the last step has no transition."""
+    config = toy.config(train=TrainConfig(duration="24 steps", batch_size=8))
+    experiment = toy.build(config)
+    loop.train(config, experiment, tmp_path)
+    seed, (transition,) = config.seeds[0], experiment.transitions
+    arrays = jax.tree.map(jnp.asarray, experiment.source.arrays)
+    state, losses = experiment.init(rng.key(seed, "init")), []
+    for step in range(24):
+        rows = experiment.source.block(seed, step, 1)[0]
+        draw_key, update_key = jax.random.split(rng.key(seed, "train", step))
+        state, metrics = experiment.update(state, experiment.draw(state, arrays, rows, draw_key), update_key)
+        losses.append(float(metrics["loss"]))
+        if step + 1 == transition.every:
+            state = transition.fn(state, arrays, rng.key(seed, "transition/round", step + 1))
+    ours = final_state(tmp_path, config, experiment)
+    assert ours.step.tolist() == [24]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5, atol=1e-6), ours.state, state)
+    logged = {line["step"]: line["loss"] for line in lines(tmp_path) if line["split"] == "train"}
+    wanted = {10: np.mean(losses[:10]), 20: np.mean(losses[10:20]), 24: np.mean(losses[20:])}
+    assert logged == pytest.approx(wanted, rel=1e-5)
 
 
 def test_the_latest_checkpoints_are_kept(finished):
@@ -151,7 +175,7 @@ def test_an_update_that_changes_the_state_names_the_leaf(tmp_path):
         state, metrics = experiment.update(state, batch, key)
         return {**state, "count": state["count"].astype("float32")}, metrics
 
-    with pytest.raises(TypeError, match="count"):
+    with pytest.raises(TypeError, match="update changes count from int32"):
         loop.train(config, type(experiment)(**{**vars(experiment), "update": update}), tmp_path)
 
 

@@ -10,6 +10,8 @@ import sys
 import launching
 import pytest
 
+pytestmark = pytest.mark.slow  # the demo itself, of more than a minute
+
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):

@@ -1,15 +1,15 @@
 """`hdf5:PATH`: a file of the Synbols generator, or any file with images and labels.
 
-Synbols layout (x, mask, y as JSON strings, split/<name>): columns image, mask, label (the character), font,
-is_bold, is_slant, rotation, scale, translation_x, translation_y; characters and fonts are numbered in sorted
-order over the whole file; attributes are those of the first symbol. `?split=stratified_char` chooses one of
-the stored splits (default "random"). Published files hold channels in the order B, G, R; they are not
-reordered.
+Synbols layout (x, mask, y as JSON strings, split/<name>), of our generator or the original: columns image, the
+attributes of `jaxrepro.synbols.columns` such as label (the character), font and rotation, and with `?masks=true` mask;
+characters and fonts are numbered in sorted order, over the classes that the file lists or those that occur in it;
+attributes are those of the first symbol. `?split=stratified_char` chooses one of the stored splits (default "random").
+Files of the original hold channels in the order B, G, R; they are not reordered.
 
 Plain layout: the names of `layout`, at the root (one split, "train") or in groups named after splits.
 
-Rows are read when asked for; the file stays open. Where enough rows of a piece of the file are wanted, the
-whole piece is read, because HDF5 picks single rows slowly.
+Rows are read when asked for; the file stays open. What is stored in one piece is mapped into memory. Where enough
+rows of a piece of something compressed are wanted, the whole piece is read, because HDF5 picks single rows slowly.
 """
 
 import functools
@@ -25,12 +25,14 @@ from jaxrepro.data import layout
 from jaxrepro.data.cache import Create, cached_arrays
 from jaxrepro.data.dataset import Column, Table
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.synbols.columns import attribute_columns
+from jaxrepro.synbols.storage import classes_of, mapped
 
 _PIECE_ROWS = 4096
 _DENSE = 0.1  # share of a piece's rows from which on the whole piece is read
 
 
-def load(path: Path, *, split: str | None = None) -> dict[str, Table]:
+def load(path: Path, *, split: str | None = None, masks: bool = False) -> dict[str, Table]:
     """Returns the splits of an HDF5 file.
 
     Raises:
@@ -41,9 +43,9 @@ def load(path: Path, *, split: str | None = None) -> dict[str, Table]:
     try:
         file = h5py.File(path, "r")
         if "x" in file and "y" in file and file["y"].dtype.kind == "O":
-            return _synbols_tables(path, file, split)
-        if split is not None:
-            raise UserError(f"{path} is no file of Synbols and stores no splits; remove ?split={split}")
+            return _synbols_tables(path, file, split, masks)
+        if split is not None or masks:
+            raise UserError(f"{path} is no file of Synbols and stores no splits or masks; remove the options")
         return _plain_tables(path, file)
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
@@ -90,17 +92,21 @@ def _plain_tables(path: Path, file: Any) -> dict[str, Table]:
     return made
 
 
-def _synbols_tables(path: Path, file: Any, split: str | None) -> dict[str, Table]:
+def _synbols_tables(path: Path, file: Any, split: str | None, masks: bool) -> dict[str, Table]:
     num_rows = len(file["x"])
-    stored = {"image": file["x"]}
     layout.check_image(str(path), file["x"].shape, file["x"].dtype)
-    if "mask" in file and len(file["mask"]) == num_rows:
+    image = mapped(path, file["x"])
+    stored = {} if image is not None else {"image": file["x"]}
+    if masks:
+        if "mask" not in file or len(file["mask"]) != num_rows:
+            raise UserError(f"{path} stores no masks; remove ?masks=true")
         stored["mask"] = file["mask"]
     stat = path.stat()
-    key = {"path": str(path), "bytes": stat.st_size, "modified": stat.st_mtime_ns, "version": 1}
-    attributes = cached_arrays(f"hdf5-{path.stem}", key, functools.partial(_build_attributes, path, file))
+    key = {"path": str(path), "bytes": stat.st_size, "modified": stat.st_mtime_ns, "version": 2}
+    memory = {} if image is None else {"image": image}
+    memory |= cached_arrays(f"hdf5-{path.stem}", key, functools.partial(_build_attributes, path, file))
     return {
-        name: _table(path, name, stored, attributes, rows)
+        name: _table(path, name, stored, memory, rows)
         for name, rows in _stored_split(path, file, split, num_rows).items()
     }
 
@@ -125,20 +131,9 @@ def _stored_split(path: Path, file: Any, split: str | None, num_rows: int) -> di
 def _build_attributes(path: Path, file: Any, create: Create) -> None:
     """Turns the JSON attributes of all rows into columns; takes about 10 s per million rows, hence cached."""
     try:
-        rows = [json.loads(text) for text in file["y"].asstr()[()]]
-        columns = {
-            "label": np.unique([r["char"] for r in rows], return_inverse=True)[1].astype(np.int32),
-            "font": np.unique([r["font"] for r in rows], return_inverse=True)[1].astype(np.int32),
-            "is_bold": np.array([str(r["is_bold"]) == "True" for r in rows]),
-            "is_slant": np.array([str(r["is_slant"]) == "True" for r in rows]),
-            "rotation": np.array([r["rotation"] for r in rows], np.float32),
-            "scale": np.array([r["scale"] for r in rows], np.float32),
-        }
-        # A scalar translation holds for both axes.
-        translation = np.array([np.broadcast_to(r["translation"], 2) for r in rows], np.float32)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: y does not hold the attributes that Synbols writes ({error!r})") from error
-    columns |= {"translation_x": translation[:, 0], "translation_y": translation[:, 1]}
+        columns = attribute_columns([json.loads(text) for text in file["y"]], *classes_of(file))
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path}: y does not hold the attributes that Synbols writes ({error})") from error
     for name, values in columns.items():
         create(name, values.shape, values.dtype)[:] = values
 

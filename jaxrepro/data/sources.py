@@ -42,14 +42,24 @@ _KINDS = {
         "jaxrepro.data.synbols",
         "synbols:default?num_samples=20000&seed=0",
         "name",
-        {"num_samples": int, "seed": int, "resolution": int},
+        {
+            "num_samples": int,
+            "seed": int,
+            "resolution": int,
+            "language": str,
+            "auxiliary": bool,
+            "compat": str,
+            "split": str,
+            "masks": bool,
+        },
     ),
-    "hdf5": _Kind("jaxrepro.data.hdf5", "hdf5:PATH", "path", {"split": str}),
+    "hdf5": _Kind("jaxrepro.data.hdf5", "hdf5:PATH", "path", {"split": str, "masks": bool}),
     "npz": _Kind("jaxrepro.data.npz", "npz:PATH", "path"),
     "folder": _Kind("jaxrepro.data.folder", "folder:PATH", "path", {"size": int}),
     "mnist5k": _Kind("jaxrepro.data.mnist5k", "mnist5k", None),
 }
-_MEANING = {int: "a whole number, 0 or more", str: "a name"}
+_MEANING = {int: "a whole number, 0 or more", str: "a name", bool: "true or false"}
+_PARSE = {int: lambda text: int(text.replace("_", "")), str: str, bool: {"true": True, "false": False}.__getitem__}
 
 
 def load_dataset(spec: str, *, smoke_command: str | None = None) -> dict[str, Table]:
@@ -96,8 +106,8 @@ def _options(spec: str, text: str, kind: _Kind) -> dict[str, Any]:
         if name not in kind.options:
             raise unknown(f"option in {spec!r}:", name, kind.options or ["(none)"])
         try:
-            found[name] = kind.options[name](value.replace("_", "") if kind.options[name] is int else value)
-        except ValueError:
+            found[name] = _PARSE[kind.options[name]](value)
+        except (ValueError, KeyError):
             found[name] = None
         if not equals or found[name] in (None, "") or (isinstance(found[name], int) and found[name] < 0):
             raise UserError(f"data source {spec!r}: {name} must be {_MEANING[kind.options[name]]}, not {value!r}")

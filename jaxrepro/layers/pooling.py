@@ -3,10 +3,10 @@
     x = max_pool(x, (2, 2), strides=(2, 2))                    # [B, 32, 32, C] to [B, 16, 16, C]
     x = avg_pool(x, (3, 3), strides=(2, 2), padding="SAME")
 
-Signatures and results are those of `flax.linen.max_pool` and `avg_pool` for images. XLA's gradient of a pooling
-window (select-and-scatter) is slow on CPU; here a window is a maximum or a sum of strided slices instead.
-Where a window has several equal maxima its gradient is shared equally among them on CPU; on accelerators,
-where these functions are flax's own, the first one receives it all.
+Signatures and results are those of `flax.linen.max_pool` and `avg_pool` for images, and on accelerators these
+functions are flax's own. XLA's gradient of a pooling window (select-and-scatter) is slow on CPU: there windows
+without overlap remember the place of their maximum, and others are a maximum or a sum of strided slices. Of
+several equal maxima the first one of the window gets the gradient.
 """
 
 import math
@@ -16,6 +16,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from jaxrepro.layers.maximum import largest
+from jaxrepro.layers.scale_space import scale_max_pool
 
 Padding = str | Sequence[tuple[int, int]]
 
@@ -36,7 +39,12 @@ def max_pool(
     """
     if jax.default_backend() != "cpu":
         return nn.max_pool(x, window_shape, strides, padding)
-    return jnp.max(_windows(x, window_shape, strides, padding, -jnp.inf), axis=0)
+    height, width = window_shape
+    if height == width and tuple(strides or (1, 1)) == (height, width):
+        if isinstance(padding, str):
+            padding = lax.padtype_to_pads(x.shape[1:3], window_shape, strides, padding)
+        return scale_max_pool(x[..., None, :], height, padding)[..., 0, :]
+    return largest(list(_windows(x, window_shape, strides, padding, -jnp.inf)))
 
 
 def avg_pool(

@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for experiment, runs in by_experiment([read_run(d) for d in dict.fromkeys(options.run_dirs)]).items():
             published = load_reference(experiment)
             records = merge_runs(runs, options.select) + diverged_records(runs, published)
+            records += figures.derive(experiment, runs, records)
             experiments[experiment] = (runs, records, join(records, published, complete=True))
         if options.out is None:
             print("\n".join(markdown_of(e, runs, table) for e, (runs, _, table) in experiments.items()))

@@ -1,4 +1,4 @@
-"""Figures that need the records of several runs, by experiment.
+"""Figures and cells that need the records of several runs, by experiment.
 
     for name, figure in draw("yoto", records).items(): save_picture(out / f"{name}.png", figure)
 
@@ -8,12 +8,16 @@ A run draws them too, from its own records, as far as they go.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxrepro.report import dcgan, yoto
+from jaxrepro.report import dcgan, sesn, yoto
+from jaxrepro.report.runs import Run
 
 FIGURES: dict[str, Callable[[Sequence[Mapping]], dict[str, Any]]] = {
     "dcgan": dcgan.figures,
+    "sesn": sesn.figures,
     "yoto": yoto.figures,
 }
+
+DERIVED: dict[str, Callable[[Sequence[Run], Sequence[Mapping]], list[dict]]] = {"sesn": sesn.derived}
 
 CAPTIONS = {
     "frontier": "Figure 1a. Every point is one loss weight β (the numbers); the line joins the points that no other "
@@ -30,7 +34,18 @@ CAPTIONS = {
     "nearest_training_images": "Samples above the three training images nearest to them: does the model copy?",
     "filters_trained": "Guided backpropagation from the strongest response of six features, trained discriminator.",
     "filters_random": "The same with untrained weights.",
+    "table2": "Test errors by method and column. The reproduction most likely pools runs without and with scaling "
+    "augmentation: its numbers are to be compared with the squares and the bars, not with the dots.",
+    "equivariance": "How far feature maps are from following a change of scale, before pooling, on the test digits "
+    "that were shrunk least; 0 is perfect. Maps are zoomed on their own grid, so 0 is out of reach even in theory.",
+    "feature_maps": "The loudest channel of a stage for a digit and for the same digit rescaled. For a "
+    "scale-equivariant network the fourth and the fifth picture agree.",
 }
+
+
+def derive(experiment: str, runs: Sequence[Run], records: Sequence[Mapping]) -> list[dict]:
+    """Returns records that follow from runs and their records, such as times; [] where an experiment has none."""
+    return DERIVED[experiment](runs, records) if experiment in DERIVED else []
 
 
 def draw(experiment: str, records: Sequence[Mapping]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from jaxrepro import __version__
 from jaxrepro.report.curves import draw_curves
-from jaxrepro.report.figures import CAPTIONS
+from jaxrepro.report.figures import CAPTIONS, derive
 from jaxrepro.report.reference import load_reference
 from jaxrepro.report.runs import Run, as_number, read_curves, read_json, read_run
 from jaxrepro.report.tables import Table, format_number, join, readable, to_html
@@ -71,7 +71,8 @@ def _body(run: Run) -> str:
     curves = [p for p in plots if p.stem == CURVES]
     pictures = [p for p in plots if p.stem != CURVES]
     captions = CAPTIONS | captions_of(figures_dir)
-    table = join(run.records, load_reference(run.experiment))
+    records = run.records + derive(run.experiment, [run], run.records)
+    table = join(records, load_reference(run.experiment))
     sections = [
         _header(run),
         section("Final metrics", metrics_table(run.results.get("metrics") or {})),

@@ -1,130 +1,376 @@
-"""Whole datasets of rendered symbols.
+"""Samples from a sampler, one after the other or a whole file of them.
 
-    arrays = render_dataset("default", num_samples=1000, seed=0, resolution=32)
+    for x, mask, y in dataset_generator(attribute_sampler(scale=0.5), n_samples=100): ...
+    write_dataset("letters.h5", attribute_sampler(scale=0.5), 100_000, seed=0, workers=8)
+    generate_file(Recipe("camouflage", seed=0), 100_000, Path("camouflage.h5"), workers=8)
 
-Sample i depends on (seed, i) and on the installed fonts, not on the number of samples. Only "default" exists
-here.
+Sample i depends on (seed, i) and the fonts only. So the bytes of a file do not depend on the number of workers, on
+interruptions, or on shards: rendered pieces are kept in a folder FILE.partial, from which the same command continues,
+and the file is written from them at the end, in order.
 """
 
-import math
-import string
+import contextlib
+import functools
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxrepro.errors import UserError, unknown
-from jaxrepro.synbols.drawing import draw_symbol, random_gradient
-from jaxrepro.synbols.fonts import families, fingerprint
+from jaxrepro.errors import UserError
+from jaxrepro.synbols import drawing, parallel, storage
+from jaxrepro.synbols.columns import attribute_columns
+from jaxrepro.synbols.fonts import FontSet, find_fonts, fingerprint, installed_fonts
+from jaxrepro.synbols.predefined import Dataset, dataset
+from jaxrepro.synbols.storage import Block, Header
+from jaxrepro.synbols.symbols import attributes_of, checked_resolution
 
-DATASETS = ("default",)
-GENERATOR_VERSION = 1  # raise it whenever pixels or attributes change: it is part of the cache's key
-ALPHABET = string.ascii_lowercase  # the paper's 26 letters; the released code adds accented ones
-PIXEL_NOISE = 0.01
+PIECE_ROWS = 500
+_BATCH_PIXELS = 2**18  # images are finished in batches of about so many pixels
+_BATCH_SAMPLES = 32  # drawn ahead of what the generator yields
+_LARGEST_SEED = 2**63 - 1
 
-_BATCH = 1024
-_ATTRIBUTES = {
-    "label": np.int32, "font": np.int32, "is_bold": np.bool_, "is_slant": np.bool_, "inverse_color": np.bool_,
-    "rotation": np.float32, "scale": np.float32, "translation_x": np.float32, "translation_y": np.float32,
-}  # fmt: skip
-
-
-def font_fingerprint() -> str:
-    """Returns a hash of the fonts that `render_dataset` would use."""
-    return fingerprint(families(ALPHABET))
+Sample = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 
 
-def render_dataset(name: str, num_samples: int, seed: int, resolution: int) -> dict[str, np.ndarray]:
-    """Returns N images of letters with their attributes.
+@dataclass(frozen=True)
+class FontSearch:
+    """Where to look for fonts, as in `find_fonts`, and which to leave out. Files record a hash of the fonts instead."""
+
+    folders: tuple[str, ...] = ()
+    system: bool = False
+    instances: bool = False
+    without: tuple[str, ...] = ()
+
+    def find(self) -> FontSet:
+        """Returns the fonts."""
+        if self == FontSearch():
+            return installed_fonts()
+        return find_fonts(self.folders, self.system, self.instances).without(self.without)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A dataset that every process can make for itself: `make(dataset, **options)`."""
+
+    dataset: str
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    search: FontSearch = FontSearch()
+    make: Callable[..., Dataset] = dataset
+
+    def __post_init__(self):
+        if "resolution" in self.options:  # 32 and (32, 32) are the same
+            options = {**self.options, "resolution": checked_resolution(self.options["resolution"])}
+            object.__setattr__(self, "options", options)
+
+    def load(self) -> Dataset:
+        """Returns the dataset.
+
+        Raises:
+          UserError: unknown dataset or option, a seed out of range, no fonts.
+        """
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise UserError(f"seed={self.seed}; it must be 0 to 2**63 - 1")
+        chosen = {} if self.search == FontSearch() else {"fonts": self.search.find()}
+        return self.make(self.dataset, **self.options, **chosen)
+
+    def fingerprint(self, font_names: Sequence[str]) -> str:
+        """Returns a hash of the named fonts' content; of all fonts if none is named."""
+        return fingerprint([font for font in self.search.find() if font.name in font_names or not font_names])
+
+
+def generator(seed: int, i: int) -> np.random.Generator:
+    """Returns the random numbers of sample i."""
+    return np.random.Generator(np.random.Philox(key=[seed, i]))
+
+
+def dataset_generator(
+    sampler: Callable, n_samples: int, mask_aggregator: Callable | None = None, seed: int = 0
+) -> Iterator[Sample]:
+    """Yields samples (x, mask, y).
 
     Args:
-      name: "default": letter and font uniform, gradients, bold, slant and inverted colours with probability
-        1/2, rotation N(0, 0.3), scale 0.6 exp(N(0, 0.2)), translation U(-0.9, 0.9)², full contrast, noise of
-        std 0.01.
-      num_samples: N.
-      seed: int ≥ 0.
-      resolution: side in pixels.
+      sampler: as of `attribute_sampler`: from a NumPy generator to an Image.
+      n_samples: N, at least 1.
+      mask_aggregator: from masks [H, W, K] to (mask, further attributes), such as `flatten_mask`.
+      seed: sample i depends on (seed, i).
 
-    Returns:
-      image uint8 [N, H, W, 3]; label (0 = a … 25 = z) and font int32 [N]; is_bold, is_slant and inverse_color
-      bool [N]; rotation (radians, clockwise), scale, translation_x and translation_y float32 [N].
+    Yields:
+      x uint8 [H, W, C]; mask uint8 [H, W, K], the coverage of each symbol, or what the aggregator makes of it; y the
+      dict of attributes.
 
     Raises:
-      UserError: unknown name, a size out of range, cairo or fonts not installed.
+      UserError: n_samples below 1; what the sampler and the drawing raise.
     """
-    if name not in DATASETS:
-        raise unknown("Synbols dataset", name, DATASETS)
-    if num_samples < 1 or not 8 <= resolution <= 1024:
-        raise UserError(
-            f"num_samples={num_samples}, resolution={resolution}: need 1 or more samples of 8 to 1024 pixels"
-        )
-    from tqdm import tqdm
-
-    surface, pixels = _surface(resolution)
-    fonts = families(ALPHABET)
-    arrays = {k: np.empty(num_samples, dtype) for k, dtype in _ATTRIBUTES.items()}
-    arrays["image"] = np.empty((num_samples, resolution, resolution, 3), np.uint8)
-    with tqdm(total=num_samples, desc=f"rendering synbols:{name}", disable=None, delay=2) as progress:
-        for begin in range(0, num_samples, _BATCH):
-            batch = range(begin, min(begin + _BATCH, num_samples))
-            noise = np.empty((len(batch), resolution, resolution, 3), np.float32)
-            for i in batch:
-                generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, i])))
-                for key, value in _draw_default(generator, surface, fonts).items():
-                    arrays[key][i] = value
-                surface.flush()
-                arrays["image"][i] = pixels[..., 2::-1]  # cairo stores B, G, R, A
-                generator.standard_normal(out=noise[i - begin], dtype=np.float32)
-            rows = slice(batch.start, batch.stop)
-            arrays["image"][rows] = _finish(arrays["image"][rows], arrays["inverse_color"][rows], noise)
-            progress.update(len(batch))
-    return arrays
+    if n_samples < 1:
+        raise UserError(f"n_samples={n_samples}; it must be at least 1")
+    for i in range(0, n_samples, _BATCH_SAMPLES):
+        yield from zip(*render(sampler, mask_aggregator, seed, range(i, min(i + _BATCH_SAMPLES, n_samples))))
 
 
-def _surface(resolution: int) -> tuple[Any, np.ndarray]:
-    """Returns a cairo image surface and its pixels, uint8 [H, W, 4]."""
-    try:
-        import cairo
-    except ImportError as error:
-        raise UserError(
-            "rendering Synbols needs cairo: apt-get install libcairo2-dev pkg-config gcc; pip install pycairo"
-        ) from error
-    surface = cairo.ImageSurface(cairo.FORMAT_ARGB32, resolution, resolution)
-    return surface, np.ndarray((resolution, resolution, 4), np.uint8, surface.get_data())
+def render(
+    sampler: Callable, mask_aggregator: Callable | None, seed: int, rows: Iterable[int]
+) -> tuple[list[np.ndarray], list[np.ndarray], list[dict]]:
+    """Returns images, masks and attributes of the samples of these numbers."""
+    images = [sampler(generator(seed, i)) for i in rows]
+    x, masks = drawing.render_batch(images)
+    attributes = [attributes_of(image) for image in images]
+    if mask_aggregator is not None:
+        masks, extra = zip(*map(mask_aggregator, masks))
+        attributes = [a | e for a, e in zip(attributes, extra)]
+    return list(x), list(masks), attributes
 
 
-def _draw_default(generator: np.random.Generator, surface, fonts) -> dict[str, float]:
-    """Draws one sample of "default" on the surface and returns its attributes."""
-    label, font = int(generator.integers(len(ALPHABET))), int(generator.integers(len(fonts)))
-    u, normal = generator.random(5).tolist(), generator.standard_normal(2).tolist()
-    bold, slant, inverse = u[0] < 0.5, u[1] < 0.5, u[2] < 0.5
-    rotation, scale = 0.3 * normal[0], 0.6 * math.exp(0.2 * normal[1])
-    x, y = 1.8 * u[3] - 0.9, 1.8 * u[4] - 0.9
-    draw_symbol(
-        surface, random_gradient(generator), random_gradient(generator), fonts[font], ALPHABET[label],
-        bold=bold, slant=slant, rotation=rotation, scale=scale, translation=(x, y),
-    )  # fmt: skip
-    return {
-        "label": label, "font": font, "is_bold": bold, "is_slant": slant, "inverse_color": inverse,
-        "rotation": rotation, "scale": scale, "translation_x": x, "translation_y": y,
-    }  # fmt: skip
+def render_arrays(made: Dataset, seed: int, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray, list[dict]]:
+    """Returns samples stacked: x [B, H, W, C], mask [B, H, W] or [B, H, W, K], attributes.
+
+    Raises:
+      UserError: the images differ in size.
+    """
+    x, masks, attributes = [], [], []
+    while len(x) < len(rows):
+        # Whole masks of many symbols take much memory, so they are aggregated batch by batch.
+        batch = max(1, _BATCH_PIXELS // x[0][..., 0].size) if x else 1
+        found = render(made.sampler, made.mask_aggregator, seed, rows[len(x) : len(x) + batch])
+        for whole, part in zip((x, masks, attributes), found):
+            whole += part
+    shapes = {a.shape for a in x} | {m.shape[:2] + x[0].shape[2:] for m in masks}
+    if len(shapes) > 1:
+        raise UserError(f"the images are {sorted(shapes)}; those of one file must have one size")
+    if masks[0].ndim == 3:  # one channel per symbol, and their number may vary
+        channels = max(m.shape[-1] for m in masks)
+        masks = [storage.pad_mask(m, channels) for m in masks]
+    return np.stack(x), np.stack(masks), attributes
 
 
-def _finish(images: np.ndarray, inverse: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Inverts, stretches to full contrast and adds noise, in the original's order.
+def write_dataset(
+    path: str | Path, sampler: Callable, n_samples: int, *, mask_aggregator: Callable | None = None,
+    seed: int = 0, name: str = "custom", symbols: Sequence[str] = (), font_names: Sequence[str] = (), workers: int = 1,
+) -> Path:  # fmt: skip
+    """Writes a file of your own dataset; a name tells your datasets apart. See `generate_file`.
 
     Args:
-      images: uint8 [B, H, W, 3].
-      inverse: bool [B].
-      noise: float32 [B, H, W, 3], standard normal; overwritten.
-
-    Returns:
-      uint8 [B, H, W, 3].
+      symbols, font_names: the classes, all that can occur; without them, those that do occur are numbered.
     """
-    values = images.astype(np.float32)
-    values[inverse] = 255 - values[inverse]
-    low = values.min(axis=(1, 2, 3), keepdims=True)
-    span = values.max(axis=(1, 2, 3), keepdims=True) - low
-    # An image of one colour stays as it is.
-    values = np.where(span > 0, (values - low) / np.where(span > 0, span, 1), values / 255)
-    noise *= PIXEL_NOISE
-    return (np.clip(values + noise, 0, 1) * 255).astype(np.uint8)
+    made = Dataset(sampler, tuple(symbols), tuple(font_names), mask_aggregator)
+    recipe = Recipe(name, seed, make=functools.partial(_same, made))
+    return generate_file(recipe, n_samples, Path(path), workers=workers)
+
+
+def generate_file(
+    recipe: Recipe, num_samples: int, out: Path, *, workers: int = 1, shard: tuple[int, int] = (0, 1),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:  # fmt: skip
+    """Writes samples to a file, continuing where an interrupted call stopped. The file has its name when it is whole.
+
+    Args:
+      num_samples: of the whole dataset.
+      workers: processes.
+      shard: (i, n) writes the i-th of n parts, i in 0 … n-1; `merge_files` joins them to the very file that one call
+        writes.
+      progress: called with the numbers of samples that are done and wanted.
+
+    Raises:
+      UserError: a number out of range, a file of something else under that name, a full disk, and what `recipe.load`
+        raises.
+    """
+    first, stop = shard_rows(num_samples, shard)
+    if workers < 1:
+        raise UserError(f"workers={workers}; it must be at least 1")
+    made = recipe.load()
+    # One sample now, so that a mistake shows before files and processes are made.
+    render_arrays(made, recipe.seed, [first])
+    header = Header(
+        dataset=recipe.dataset, seed=recipe.seed, options=json.loads(json.dumps(recipe.options)),
+        num_samples=num_samples, first_row=first, stop_row=stop, generator_version=drawing.GENERATOR_VERSION,
+        fonts=recipe.fingerprint(made.font_names), symbols=tuple(sorted(set(made.symbols))),
+        font_names=tuple(sorted(set(made.font_names))),
+    )  # fmt: skip
+    if _is_there(out, header):
+        progress(stop - first, stop - first)
+        return out
+    folder = out.with_name(out.name + ".partial")
+    with storage.full_disk_is_a_user_error(out), _claimed(folder):
+        _check_same(folder, header)
+        ranges = [(i, min(i + PIECE_ROWS, stop)) for i in range(first, stop, PIECE_ROWS)]
+        there = _pieces(folder)
+        missing = [r for r in ranges if r not in there]
+        done = stop - first - sum(b - a for a, b in missing)
+        progress(done, stop - first)
+        task = functools.partial(_block_task, recipe, made if workers == 1 or parallel.can_fork() else None)
+        with contextlib.closing(parallel.run(task, missing, workers)) as results:
+            for (start, end), block in results:
+                channels = 0 if block.mask.ndim == 3 else block.mask.shape[-1]
+                text = np.frombuffer(b"\n".join(block.y), np.uint8)
+                there[start, end] = folder / f"{start}-{end}-{channels}.npz"
+                storage.save_npz(there[start, end], {"x": block.x, "mask": block.mask, "y": text})
+                done += end - start
+                progress(done, stop - first)
+        paths = [there[r] for r in ranges]
+        channels = max(int(p.stem.split("-")[2]) for p in paths)
+        storage.write_file(out, header, map(_read_piece, paths), channels or None)
+        shutil.rmtree(folder)
+    return out
+
+
+def merge_files(paths: Iterable[Path], out: Path) -> Path:
+    """Joins shards to the file that one call of `generate_file` would have written.
+
+    Raises:
+      UserError: shards of different datasets, one that is missing or given twice, a damaged file, a full disk.
+    """
+    shards = []
+    for path in paths:
+        with storage.open_file(path) as file:
+            header = storage.header_of(file)
+            channels = file["mask"].shape[3] if file["mask"].ndim == 4 else None
+        if header is None:
+            raise UserError(f"{path} was not written by this generator; only its shards can be merged")
+        shards.append((header.first_row, header.stop_row, path, header, channels))
+    shards.sort(key=lambda s: s[:2])
+    row, whole = 0, shards[0][3].whole()
+    for first, stop, path, header, _ in shards:
+        if header.whole() != whole:
+            raise UserError(
+                f"{path} and {shards[0][2]} are not shards of one dataset: {_difference(header.whole(), whole)}"
+            )
+        if first != row:
+            missing = f"samples {row} to {first - 1} are missing" if first > row else "its samples are there twice"
+            raise UserError(f"{path} begins with sample {first}: {missing}")
+        row = stop
+    if row != whole.num_samples:
+        raise UserError(f"samples {row} to {whole.num_samples - 1} are missing; give the shards that hold them, too")
+    if _is_there(out, whole):
+        return out
+    channels = [s[4] for s in shards]
+    blocks = chain.from_iterable(storage.read_blocks(s[2]) for s in shards)
+    storage.write_file(out, whole, blocks, None if None in channels else max(channels))
+    return out
+
+
+def shard_rows(num_samples: int, shard: tuple[int, int]) -> tuple[int, int]:
+    """Returns first and last+1 sample of a shard (i, n).
+
+    Raises:
+      UserError: no samples, no such shard, or an empty one.
+    """
+    i, n = shard
+    if num_samples < 1:
+        raise UserError(f"num_samples={num_samples}; it must be at least 1")
+    if not 0 <= i < n <= num_samples:
+        raise UserError(
+            f"shard {i}/{n} of {num_samples} samples; write I/N with I from 0 to N-1 and no more shards than samples"
+        )
+    return num_samples * i // n, num_samples * (i + 1) // n
+
+
+def columns_task(
+    recipe: Recipe, made: Dataset | None, classes: tuple[Sequence[str], Sequence[str]]
+) -> Callable[[int, int], dict[str, np.ndarray]]:
+    """Returns `(start, stop) -> columns`: image, mask and those of `attribute_columns`; a task for `parallel.run`.
+
+    Args:
+      made: the recipe's dataset, if it is at hand.
+      classes: symbols and font names, in the order of their numbers.
+    """
+    made = made or recipe.load()
+
+    def task(start: int, stop: int) -> dict[str, np.ndarray]:
+        image, mask, attributes = render_arrays(made, recipe.seed, range(start, stop))
+        return {"image": image, "mask": mask, **attribute_columns(attributes, *classes)}
+
+    return task
+
+
+def _same(made: Dataset, name: str) -> Dataset:
+    return made
+
+
+def _block_task(recipe: Recipe, made: Dataset | None) -> Callable[[int, int], Block]:
+    made = made or recipe.load()
+
+    def task(start: int, stop: int) -> Block:
+        x, mask, attributes = render_arrays(made, recipe.seed, range(start, stop))
+        return Block(x, mask, [json.dumps(a).encode("ascii") for a in attributes])
+
+    return task
+
+
+def _is_there(out: Path, header: Header) -> bool:
+    """Returns whether the file is there already; an unreadable one or another dataset's is a UserError."""
+    if not out.parent.is_dir():
+        raise UserError(f"the folder {out.parent} does not exist")
+    if not out.exists():
+        return False
+    with storage.open_file(out) as file:
+        found = storage.header_of(file)
+    if found != header:
+        what = "another program's file" if found is None else _difference(found, header)
+        raise UserError(f"{out} exists with other content: {what}; delete it or choose another name")
+    return True
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Makes the folder and holds it against other processes; the system frees it when its holder dies."""
+    import fcntl
+
+    folder.mkdir(exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UserError(f"another process is writing {folder.with_suffix('')}") from error
+    finally:
+        os.close(handle)
+
+
+def _check_same(folder: Path, header: Header) -> None:
+    """Notes whose pieces the folder holds; raises UserError if they are another dataset's."""
+    path = folder / "header.json"
+    if path.exists():
+        if path.read_text() != header.to_json():
+            found = Header(**json.loads(path.read_text()))
+            raise UserError(f"{folder} is an unfinished run of something else: {_difference(found, header)}; delete it")
+        return
+    temporary = folder / "header.json.tmp"
+    temporary.write_text(header.to_json())
+    temporary.rename(path)
+
+
+def _difference(found: Header, wanted: Header) -> str:
+    """Returns the first difference between two headers, such as "seed 0, not 1"."""
+    one, other = (json.loads(h.to_json()) for h in (found, wanted))
+    return next(
+        (f"{k.replace('_', ' ')} {_short(v)}, not {_short(other[k])}" for k, v in one.items() if v != other[k]), "none"
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{len(value)} classes" if isinstance(value, list) else str(value)
+
+
+def _pieces(folder: Path) -> dict[tuple[int, int], Path]:
+    """Returns the whole pieces of an unfinished run."""
+    found = {}
+    for path in folder.glob("*.npz"):
+        start, end, _ = path.stem.split("-")
+        found[int(start), int(end)] = path
+    return found
+
+
+def _read_piece(path: Path) -> Block:
+    try:
+        with np.load(path) as arrays:
+            return Block(arrays["x"], arrays["mask"], arrays["y"].tobytes().split(b"\n"))
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        path.unlink(missing_ok=True)
+        raise UserError(f"{path} is damaged ({error}) and was deleted; the same command renders it again") from error

@@ -168,8 +168,9 @@ def synbols_file(tmp_path):
 
 
 def test_a_synbols_file_gives_attributes_and_its_stored_random_split(synbols_file):
-    splits = load_dataset(f"hdf5:{synbols_file}")
+    splits = load_dataset(f"hdf5:{synbols_file}?masks=true")
     assert {k: t.num_rows for k, t in splits.items()} == {"train": 12, "valid": 4, "test": 4}
+    assert "mask" not in load_dataset(f"hdf5:{synbols_file}")["train"].columns
     np.testing.assert_array_equal(splits["train"].arrays()["image"], pictures(20)[4:16])
     np.testing.assert_array_equal(splits["train"].take(np.array([1]))["label"], [1])  # row 5 is "b"
     arrays = splits["valid"].arrays()  # rows 0 to 3
@@ -186,6 +187,13 @@ def test_a_synbols_file_gives_attributes_and_its_stored_random_split(synbols_fil
 def test_another_stored_split_can_be_chosen(synbols_file):
     table = load_dataset(f"hdf5:{synbols_file}?split=stratified_char")["test"]
     np.testing.assert_array_equal(table.take(np.arange(4))["image"], pictures(20)[:4])
+
+
+def test_a_file_without_masks_says_so(synbols_file):
+    with h5py.File(synbols_file, "a") as file:
+        del file["mask"]
+    with pytest.raises(UserError, match=r"stores no masks; remove \?masks=true"):
+        load_dataset(f"hdf5:{synbols_file}?masks=true")
 
 
 def test_an_unknown_stored_split_lists_those_that_exist(synbols_file):

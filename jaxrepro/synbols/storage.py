@@ -1,0 +1,337 @@
+"""Files of rendered samples, in the layout of the original generator.
+
+    with open_file(path) as file:                      # refuses a damaged file in one line
+        header_of(file).seed, file["x"].shape
+    x, mask, attributes, splits = read(path)           # everything
+    export_npz(path, "letters.npz", split="random")    # NumPy arrays without pickles
+
+    x               uint8 [N, H, W, 1 or 3], R G B, stored plainly: noise makes it incompressible, and so it can be
+                    mapped into memory
+    mask            uint8 [N, H, W] or [N, H, W, K], chunks of up to 1000 rows, gzip; a symbol that a sample does not
+                    have is an empty channel
+    y               JSON of the attributes, ASCII [N]
+    split/NAME      bool [N, 3], columns train, valid, test, with its parameters as attributes
+    classes/char, classes/font   what the numbers of `attribute_columns` stand for, in order
+
+The file's attributes name the dataset, its seed and options, the generator's version and a hash of the fonts. The same
+header and samples give the same bytes. A file gets its name when it is whole.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxrepro.errors import UserError, unknown
+from jaxrepro.synbols.columns import attribute_columns, numbered
+from jaxrepro.synbols.splits import PARTS, Split, standard_splits
+
+GENERATOR = "jaxrepro.synbols"
+
+_CHUNK_BYTES = 2**20  # no more, since HDF5 keeps that much of a dataset uncompressed
+_GROUP_BYTES = 2**26
+_SLACK_BYTES = 2**22  # more than what HDF5 itself writes about a group of rows
+_GROUP_ROWS = (1000, 500, 250, 200, 125, 100, 50, 40, 25, 20, 10, 8, 5, 4, 2, 1)  # each chunk fills whole groups
+_LIBVER = ("v110", "v110")  # fixed, so that bytes do not depend on the version of HDF5; the original's reader knows it
+
+
+class Block(NamedTuple):
+    """Consecutive samples: x uint8 [B, H, W, C], mask uint8 [B, H, W] or [B, H, W, K], y JSON lines [B]."""
+
+    x: np.ndarray
+    mask: np.ndarray
+    y: list[bytes]
+
+
+@dataclass(frozen=True)
+class Header:
+    """Where samples come from. Files with equal headers hold equal samples.
+
+    Attributes:
+      dataset, seed, options: what was asked for; `options` are the further arguments of the dataset.
+      num_samples: of the whole dataset.
+      first_row, stop_row: the samples of this file, all but in a shard.
+      generator_version: of the renderer.
+      fonts: hash of the font set.
+      symbols, font_names: the classes in the order of their numbers; empty: those that occur, sorted.
+    """
+
+    dataset: str
+    seed: int
+    options: Mapping[str, Any]
+    num_samples: int
+    first_row: int
+    stop_row: int
+    generator_version: int
+    fonts: str
+    symbols: tuple[str, ...]
+    font_names: tuple[str, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    def whole(self) -> "Header":
+        """Returns the header of the dataset of which this is a shard."""
+        return dataclasses.replace(self, first_row=0, stop_row=self.num_samples)
+
+
+def write_file(path: Path, header: Header, blocks: Iterable[Block], mask_channels: int | None) -> None:
+    """Writes a file under a temporary name and renames it; on any failure nothing is left.
+
+    Args:
+      blocks: the samples of the header's rows, in order, in pieces of any size.
+      mask_channels: K, at least that of every block; None for masks [H, W].
+
+    Raises:
+      UserError: the disk is full.
+    """
+    import h5py
+
+    temporary = path.with_name(path.name + ".tmp")
+    num_rows = header.stop_row - header.first_row
+    blocks = iter(blocks)
+    first = next(blocks)
+    mask_shape = first.x.shape[1:3] + (() if mask_channels is None else (mask_channels,))
+    row_bytes = first.x[0].size + int(np.prod(mask_shape))
+    try:
+        with full_disk_is_a_user_error(path), h5py.File(temporary, "w", libver=_LIBVER) as file:
+            _reserve(temporary, file, num_rows * first.x[0].size)
+            for name, value in _header_attributes(header).items():
+                file.attrs[name] = value
+            x = file.create_dataset("x", (num_rows, *first.x.shape[1:]), np.uint8, track_times=False)
+            mask = _create_chunked(file, "mask", (num_rows, *mask_shape))
+            y = file.create_dataset("y", num_rows, h5py.string_dtype("ascii"), track_times=False)
+            done, columns, chars, fonts = 0, [], [], []
+            for block in _regrouped(first, blocks, _group_rows(row_bytes, _GROUP_BYTES), mask_shape):
+                _reserve(temporary, file, block.mask.size + sum(map(len, block.y)))
+                stop = done + len(block.y)
+                x[done:stop], mask[done:stop], y[done:stop] = block.x, block.mask, np.array(block.y, object)
+                attributes = list(map(json.loads, block.y))
+                columns.append(attribute_columns(attributes))
+                chars += [a.get("char") for a in attributes]
+                fonts += [a.get("font") for a in attributes]
+                done = stop
+            if done != num_rows:
+                raise ValueError(f"{done} samples for a file of {num_rows}")
+            for name, classes in (("char", header.symbols), ("font", header.font_names)):
+                strings = h5py.string_dtype("utf-8")
+                file.create_dataset(f"classes/{name}", data=list(classes), dtype=strings, track_times=False)
+            if num_rows == header.num_samples:
+                joined = {k: np.concatenate([c[k] for c in columns]) for k in columns[0]}
+                # By what occurs, as the original does; the number of a class makes no difference.
+                joined |= {"label": numbered("char", chars), "font": numbered("font", fonts)}
+                for name, split in standard_splits(joined).items():
+                    write_split(file, name, split)
+        _cut_to_size(temporary)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_split(file: Any, name: str, split: Split) -> None:
+    """Stores a partition and its parameters in an open file."""
+    dataset = _create_chunked(file, f"split/{name}", split.member.shape, bool)
+    dataset[:] = split.member
+    for key, value in split.parameters.items():
+        dataset.attrs[key] = value
+
+
+@contextlib.contextmanager
+def open_file(path: Path) -> Iterator[Any]:
+    """Opens a file of this generator or the original for reading.
+
+    Raises:
+      UserError: it does not exist, is cut short or damaged, or is no file of Synbols.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            if not {"x", "y"} <= set(file) or len(file["x"]) != len(file["y"]):
+                raise UserError(f"{path} is no file of Synbols: it must hold x and y of one length")
+            yield file
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (OSError, RuntimeError, KeyError) as error:
+        raise UserError(f"{path} is damaged, cut short or no HDF5 file ({error}); copy or write it again") from error
+
+
+def header_of(file: Any) -> Header | None:
+    """Returns the header of an open file; None if another program wrote it."""
+    if file.attrs.get("generator") != GENERATOR:
+        return None
+    values = {k: file.attrs[k] for k in _header_attributes(_EMPTY)}
+    return Header(
+        dataset=values["dataset"],
+        fonts=values["fonts"],
+        options=json.loads(values["options"]),
+        **{k: int(values[k]) for k in ("seed", "num_samples", "first_row", "stop_row", "generator_version")},
+        **{k: names or () for k, names in zip(("symbols", "font_names"), classes_of(file))},
+    )
+
+
+def classes_of(file: Any) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Returns the characters and fonts of an open file, in the order of their numbers; None where not recorded."""
+    names = ("classes/char", "classes/font")
+    return tuple(tuple(file[n].asstr()[()]) if n in file and len(file[n]) else None for n in names)
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray, list[dict], dict[str, np.ndarray]]:
+    """Returns all of a file: images, masks, attribute dicts, and the splits as bool [N, 3]."""
+    with open_file(path) as file:
+        return (file["x"][()], file["mask"][()], *_attributes_and_splits(file))
+
+
+def read_attributes(path: Path) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """Returns the attribute dicts and splits of a file."""
+    with open_file(path) as file:
+        return _attributes_and_splits(file)
+
+
+def read_blocks(path: Path) -> Iterator[Block]:
+    """Yields the samples of a file in order, as they are stored."""
+    with open_file(path) as file:
+        row_bytes = int(np.prod(file["x"].shape[1:]) + np.prod(file["mask"].shape[1:]))
+        rows = _group_rows(row_bytes, _GROUP_BYTES)
+        for start in range(0, len(file["x"]), rows):
+            piece = slice(start, start + rows)
+            yield Block(file["x"][piece], file["mask"][piece], [bytes(y) for y in file["y"][piece]])
+
+
+def mapped(path: Path, dataset: Any) -> np.ndarray | None:
+    """Returns a dataset of an open file as a read-only array mapped into memory; None where it is compressed."""
+    offset = dataset.id.get_offset()  # None unless the data lie in one piece
+    if offset is None or dataset.dtype.kind not in "buif" or not dataset.size:
+        return None
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+
+
+def export_npz(path: Path, out: Path, split: str | None = None) -> None:
+    """Writes a file as a compressed NumPy archive that `np.load` opens without pickles.
+
+    Arrays: image, mask, the columns of `attribute_columns`, and attributes, the JSON as bytes [N]. With `split`, each
+    array once for every part: "train/image", …, which is what the data source npz:PATH reads.
+
+    Raises:
+      UserError: a damaged file, an unknown split, a full disk.
+    """
+    with open_file(path) as file:
+        splits = file.get("split", {})
+        if split is not None and split not in splits:
+            raise unknown(f"split of {path}", split, splits)
+        texts = file["y"][()]
+        arrays = {"image": file["x"][()], "mask": file["mask"][()], "attributes": np.array(list(texts), np.bytes_)}
+        arrays |= attribute_columns([json.loads(y) for y in texts], *classes_of(file))
+        if split is not None:
+            member = splits[split][()]
+            arrays = {f"{p}/{k}": a[member[:, i]] for i, p in enumerate(PARTS) for k, a in arrays.items()}
+    save_npz(out, arrays, compress=True)
+
+
+def save_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compress: bool = False) -> None:
+    """Writes an archive of arrays under a temporary name and renames it."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with full_disk_is_a_user_error(path), open(temporary, "wb") as handle:
+            (np.savez_compressed if compress else np.savez)(handle, allow_pickle=False, **arrays)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def full_disk_is_a_user_error(path: Path) -> Iterator[None]:
+    """Turns the system's "no space left", also as HDF5 reports it, into one line."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if getattr(error, "errno", None) in numbers or any(f"errno = {n}," in str(error) for n in numbers):
+            raise UserError(f"no room left for {path}; free some space, then the same command continues") from error
+        raise
+
+
+def pad_mask(mask: np.ndarray, channels: int) -> np.ndarray:
+    """Returns masks [..., K] with empty channels up to `channels`."""
+    return np.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(0, channels - mask.shape[-1])])
+
+
+_EMPTY = Header("", 0, {}, 0, 0, 0, 0, "", (), ())
+
+
+def _header_attributes(header: Header) -> dict[str, Any]:
+    """Returns what is written as attributes of the file; the classes may be too long for that."""
+    values = dataclasses.asdict(header) | {"options": json.dumps(header.options, sort_keys=True)}
+    return {"generator": GENERATOR} | {k: v for k, v in values.items() if k not in ("symbols", "font_names")}
+
+
+def _attributes_and_splits(file: Any) -> tuple[list[dict], dict[str, np.ndarray]]:
+    return [json.loads(y) for y in file["y"]], {k: d[()] for k, d in file.get("split", {}).items()}
+
+
+def _group_rows(row_bytes: int, most_bytes: int) -> int:
+    """Returns how many rows are written or compressed together."""
+    return next(r for r in _GROUP_ROWS if r * row_bytes <= most_bytes or r == 1)
+
+
+def _create_chunked(file: Any, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> Any:
+    chunk = (min(shape[0], _group_rows(int(np.prod(shape[1:])), _CHUNK_BYTES)), *shape[1:])
+    return file.create_dataset(
+        name, shape, dtype, chunks=chunk, compression="gzip", compression_opts=1, track_times=False
+    )
+
+
+def _reserve(path: Path, file: Any, num_bytes: int) -> None:
+    """Claims room on the disk for what is written next: HDF5 cannot close a file on a full disk and crashes later."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            with open(path, "r+b") as handle:
+                os.posix_fallocate(handle.fileno(), 0, file.id.get_filesize() + num_bytes + _SLACK_BYTES)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # file systems that cannot reserve
+                raise
+
+
+def _cut_to_size(path: Path) -> None:
+    """Gives back what was reserved behind the end that HDF5 has noted, and waits until all is on the disk."""
+    with open(path, "r+b") as handle:
+        (size,) = struct.unpack_from("<Q", handle.read(36), 28)  # superblock, version 2 or 3: end of file
+        handle.truncate(size)
+        os.fsync(handle.fileno())
+
+
+def _regrouped(first: Block, rest: Iterator[Block], rows: int, mask_shape: tuple[int, ...]) -> Iterator[Block]:
+    """Yields the same samples in groups of `rows`, the last one smaller: the order of writing fixes the bytes."""
+    waiting: list[Block] = []
+
+    def padded(block: Block) -> Block:
+        return block._replace(mask=pad_mask(block.mask, mask_shape[-1])) if len(mask_shape) == 3 else block
+
+    for block in _chain(first, rest):
+        waiting.append(padded(block))
+        while sum(len(b.y) for b in waiting) >= rows:
+            joined = _joined(waiting)
+            yield Block(joined.x[:rows], joined.mask[:rows], joined.y[:rows])
+            waiting = [Block(joined.x[rows:], joined.mask[rows:], joined.y[rows:])]
+    if waiting and waiting[-1].y:
+        yield _joined(waiting)
+
+
+def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
+    yield first
+    yield from rest
+
+
+def _joined(blocks: list[Block]) -> Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    x, mask, y = zip(*blocks)
+    return Block(np.concatenate(x), np.concatenate(mask), [text for part in y for text in part])

@@ -1,0 +1,288 @@
+"""The MNIST-scale protocol: schedule, realisations, the best epoch, resuming; on networks of a few channels."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import launching
+import numpy as np
+import pytest
+
+from jaxrepro import config_file, loop
+from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, Precision, TrainConfig, parse
+from jaxrepro.data import mnist_scale
+from jaxrepro.errors import UserError
+from jaxrepro.evaluators import equivariance
+from jaxrepro.experiments import sesn
+from jaxrepro.models.mnist_scale import COLUMNS, MODELS
+from jaxrepro.report.sesn import partner
+from jaxrepro.step import QUICK_COMPILE
+
+KEY = jax.random.key(0)
+
+
+def config_of(preset="paper"):
+    return parse(sesn.Config, config_file.load(f"configs/sesn_mnist_scale.py:{preset}"))
+
+
+def tiny(**changes):
+    defaults = {
+        "experiment": "sesn",
+        "name": "sesn_mnist_scale",
+        "train": TrainConfig(duration="4 epochs", batch_size=16),
+        "data": DataConfig(source="mnist5k"),
+        "realisation": sesn.RealisationConfig(num_train=120, num_valid=40, num_test=50),
+        "model": sesn.ModelConfig(method="CNN", channels=(2, 2, 2), hidden=4, dropout=0.2),
+        "augment": sesn.AugmentConfig(zoom=(0.5, 2.0)),
+        "eval": EvalConfig(every="1 epochs", batch_size=32),
+        "log": LogConfig(every="1 epochs"),
+        "checkpoint": CheckpointConfig(every="1 epochs"),
+    }
+    return sesn.Config(**defaults | changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Keeps compiled programs for this module, because whole, interrupted and resumed runs are the same program."""
+    settings = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled"))}
+    settings |= {"jax_persistent_cache_min_compile_time_secs": 0.2}
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run of CNN: its folder, results, experiment and data."""
+    workdir = tmp_path_factory.mktemp("sesn")
+    config = tiny()
+    experiment = sesn.build(config)
+    return workdir, loop.train(config, experiment, workdir), experiment
+
+
+def test_the_learning_rate_drops_tenfold_after_epochs_20_and_40():
+    config = config_of()
+    steps_per_epoch = 79  # of 10,000 images in batches of 128, the last of 16
+    tx = sesn.make_tx(config, steps_per_epoch)
+    params = {"w": jnp.zeros(())}
+
+    def step(state, _):
+        updates, state = tx.update({"w": jnp.ones(())}, state, params)
+        return state, updates["w"]
+
+    _, updates = jax.lax.scan(step, tx.init(params), length=60 * steps_per_epoch)
+    expected = -0.01 * np.repeat([1.0, 0.1, 0.01], 20 * steps_per_epoch)  # Adam's step of a constant gradient is lr
+    np.testing.assert_allclose(updates, expected, rtol=1e-4)
+
+
+def test_the_paper_trains_79_steps_an_epoch_and_4740_in_all():
+    arrays = {"image": np.zeros((1, 10_000, 28, 28, 1), np.uint8), "label": np.zeros((1, 10_000), np.int32)}
+    source = mnist_scale.make_source(arrays, seeds=(0,), batch_size=config_of().train.batch_size)
+    assert source.steps_per_epoch == 79
+    last = source.block(0, 78, 1)[0]
+    assert len(set(last)) == 16
+    assert set(source.block(0, 0, 79).ravel()) == set(range(10_000))
+
+
+def test_every_seed_sees_its_own_realisation_only():
+    arrays = {"image": np.zeros((2, 20, 28, 28, 1), np.uint8), "label": np.arange(40).reshape(2, 20)}
+    source = mnist_scale.make_source(arrays, seeds=(5, 3), batch_size=8)
+    assert source.arrays["label"].shape == (40,)
+    assert set(source.block(5, 0, 3).ravel()) == set(range(20))
+    assert set(source.block(3, 0, 3).ravel()) == set(range(20, 40))
+
+
+def cells_of_sweep(preset):
+    cells = set()
+    for point in config_file.sweep_points(f"configs/sesn_mnist_scale.py:{preset}"):
+        config = config_file.load(f"configs/sesn_mnist_scale.py:{preset}")
+        for path, value in point.items():
+            config_file.set_value(config, path, value)
+        typed = parse(sesn.Config, config)
+        cells.add((typed.model.method, sesn.cell_column(typed, typed.model.method)))
+    return cells
+
+
+def test_the_sweep_has_every_cell_of_table_2_and_what_the_reproduction_pools_with_it():
+    cells = {(method, column) for method in MODELS for column in COLUMNS}
+    assert len(config_file.sweep_points("configs/sesn_mnist_scale.py")) == 40
+    assert cells_of_sweep("paper") == cells
+    assert cells_of_sweep("report") == cells | {(row, partner(row, column)) for row, column in cells}
+
+
+def test_a_setting_of_sesn_outside_the_table_is_no_cell_of_it():
+    config = dataclasses.replace(config_of(), augment=sesn.AugmentConfig((0.5, 2.0)))
+    assert sesn.cell_column(config, "CNN") == "28x28+"
+    assert sesn.cell_column(config, "SESN Scalar") == "28x28 settings, with zoom"
+
+
+def test_sesn_and_cnn_train_beside_each_other_on_the_same_batches():
+    model = sesn.ModelConfig(method="SESN Scalar", beside=("CNN",), channels=(2, 2, 2), hidden=4)
+    experiment = sesn.build(tiny(model=model, train=TrainConfig(duration="2 steps", batch_size=8)))
+    before = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(KEY)
+    update, state = jax.jit(experiment.update, compiler_options=QUICK_COMPILE), before
+    for step in range(2):
+        rows = jnp.asarray(experiment.source.block(0, step, 1)[0])
+        batch = experiment.draw(state, experiment.source.arrays, rows, KEY)
+        state, metrics = update(state, batch, jax.random.fold_in(KEY, step))
+    assert set(metrics) == {"loss", "error", "cnn/loss", "cnn/error"}
+    assert 1.0 < float(metrics["loss"].value) < 10.0
+    for name in ("sesn_scalar", "cnn"):
+        old, new = before.members[name].variables, state.members[name].variables
+        jax.tree.map(
+            lambda a, b: np.testing.assert_raises(AssertionError, np.testing.assert_array_equal, a, b), old, new
+        )
+    assert state.members["sesn_scalar"].best_accuracy == -1
+
+
+def test_the_best_epoch_is_kept_only_when_it_is_strictly_better():
+    member = sesn.Member({"w": jnp.float32(1)}, (), {"w": jnp.float32(0)}, jnp.float32(0.5))
+    for found, kept, accuracy in ((0.4, 0, 0.5), (0.5, 0, 0.5), (0.6, 1, 0.6)):
+        after = sesn.keep_best(member, jnp.float32(found))
+        assert after.best["w"] == kept
+        np.testing.assert_allclose(after.best_accuracy, accuracy)
+
+
+def test_a_run_tests_the_parameters_of_its_best_epoch_once(finished):
+    workdir, results, experiment = finished
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    valid = [line["error"] for line in lines if line["split"] == "valid"]
+    assert len(valid) == 4
+    assert [line["split"] for line in lines].count("test") == 1
+    state = launching.final_params(workdir)
+    # The checkpoint of the last step precedes the choice over its epoch, which the test makes.
+    kept = 100 * (1 - float(state["state/members/cnn/best_accuracy"][0]))
+    np.testing.assert_allclose(kept, min(valid[:3]), atol=1e-4)
+    last_is_best = valid[3] < min(valid[:3])
+    chosen = nest(checkpoint_of(workdir, "variables" if last_is_best else "best"))
+    test = next(e for e in experiment.evaluators if e.name == "test").arrays["test"]
+    expected = 100 * (1 - slow_accuracy(chosen, test["image"][0], test["label"][0]))
+    found = next(r for r in results.records if r["metric"] == "error")
+    assert (found["table"], found["row"], found["column"]) == ("table2", "CNN", "28x28+")
+    np.testing.assert_allclose(found["value"], expected, atol=1e-4)
+
+
+def test_the_test_takes_the_last_epoch_into_account(finished):
+    workdir, _, experiment = finished
+    test = next(e for e in experiment.evaluators if e.name == "test")
+    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(KEY)
+    member = state.members["cnn"]
+    trained = nest(checkpoint_of(workdir, "variables"))
+
+    def error(best_accuracy):
+        mixed = member.replace(variables=trained, best_accuracy=jnp.float32(best_accuracy))
+        return test.fn(state.replace(members={"cnn": mixed}), test.arrays, KEY).metrics["error"]
+
+    images, labels = (test.arrays["test"][k][0] for k in ("image", "label"))
+    expected = [100 * (1 - slow_accuracy(v, images, labels)) for v in (trained, member.best)]
+    assert expected[0] != expected[1]
+    np.testing.assert_allclose([error(-1), error(2)], expected, atol=1e-4)
+
+
+def checkpoint_of(workdir, which):
+    """Returns {path: array} of one set of variables in the last checkpoint."""
+    prefix = f"state/members/cnn/{which}/"
+    state = launching.final_params(workdir)
+    return {k.removeprefix(prefix): v[0] for k, v in state.items() if k.startswith(prefix)}
+
+
+def nest(flat):
+    """Returns {"a/b": x} as {"a": {"b": x}}."""
+    nested = {}
+    for path, value in flat.items():
+        *parents, last = path.split("/")
+        node = nested
+        for name in parents:
+            node = node.setdefault(name, {})
+        node[last] = jnp.asarray(value)
+    return nested
+
+
+def slow_accuracy(variables, images, labels):
+    """Accuracy of CNN's variables, image by image."""
+    network = sesn.networks(tiny())["cnn"]
+    predict = jax.jit(lambda x: network.apply(variables, x, False))
+    right = [
+        int(predict((image[None] / 255 - 0.0607) / 0.2161).argmax()) == label
+        for image, label in zip(images.astype(np.float32), labels, strict=True)
+    ]
+    return np.mean(right)
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
+    whole, results, experiment = finished
+    asked = iter([False] * 2 + [True] + [False] * 100)
+    monkeypatch.setattr(loop.Interrupt, "agreed", lambda self: next(asked))
+    assert loop.train(tiny(), experiment, tmp_path) is None
+    resumed = loop.train(tiny(), experiment, tmp_path)
+    assert resumed.records == results.records
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    expected, found = launching.final_params(whole), launching.final_params(tmp_path)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_a_run_leaves_records_of_the_equivariance_error_and_the_picture(finished):
+    workdir, results, _ = finished
+    curve = [r for r in results.records if r["table"] == "equivariance error"]
+    assert {r["metric"] for r in curve} == {"stage 1", "stage 2"}
+    assert all(0 < r["value"] < np.inf for r in curve)
+    assert (workdir / "figures" / "feature_maps.png").stat().st_size > 10_000
+
+
+def test_only_training_images_are_zoomed():
+    config = tiny()
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8))
+    np.testing.assert_allclose(sesn.prepare(config, images), (images / 255 - 0.0607) / 0.2161, atol=1e-5)
+    zoomed = jax.jit(sesn.prepare, static_argnums=0)(config, images, KEY) * 0.2161 + 0.0607
+    assert not np.allclose(zoomed, images / 255, atol=0.1)
+    np.testing.assert_allclose(zoomed * 255, np.round(zoomed * 255), atol=1e-2)  # 8-bit pictures
+    plain = dataclasses.replace(config, augment=sesn.AugmentConfig())
+    np.testing.assert_array_equal(sesn.prepare(plain, images, KEY), sesn.prepare(plain, images))
+
+
+def test_bfloat16_computes_close_to_float32_with_float32_parameters():
+    config = tiny()
+    narrow = dataclasses.replace(config, precision=Precision.BFLOAT16)
+    variables = jax.jit(sesn.init_variables, static_argnums=0, compiler_options=QUICK_COMPILE)(config, KEY)["cnn"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    images = sesn.prepare(config, jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)))
+    network = sesn.networks(config)["cnn"]
+    run = jax.jit(lambda v, x, c: sesn.apply(c, network, v, x, train=False), static_argnums=2)
+    wide, short = (run(variables, images, c) for c in (config, narrow))
+    assert short.dtype == jnp.bfloat16
+    np.testing.assert_allclose(short.astype(np.float32), wide, atol=0.05 * float(np.abs(wide).max()))
+    assert not np.array_equal(short.astype(np.float32), wide)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (lambda: sesn.ModelConfig(method="SESN scalar"), "did you mean 'SESN Scalar'"),
+        (lambda: sesn.ModelConfig(resolution=32), r"resolution is 32; it must be one of \(28, 56\)"),
+        (lambda: sesn.ModelConfig(method="CNN", beside=("CNN",)), "twice"),
+        (lambda: sesn.AugmentConfig(zoom=(2.0, 0.5)), r"zoom is \(2.0, 0.5\)"),
+        (lambda: sesn.DecayConfig(after=("20",)), r"after\[0\] is '20'"),
+        (lambda: sesn.RealisationConfig(min_scale=2.0), "min_scale is 2.0"),
+        (lambda: tiny(data=DataConfig(source="mnist5k", train="train[:50%]")), r"see config\.realisation\.num_train"),
+    ],
+)
+def test_impossible_configs_name_the_key(section, message):
+    with pytest.raises(UserError, match=message):
+        section()
+
+
+def test_the_equivariance_error_is_zero_for_the_identity_and_large_for_features_at_a_fixed_distance():
+    images = jnp.asarray(mnist_scale.read_pool("mnist5k")["image"][::500])
+    shifted = equivariance.Network("shifted", "b", lambda v, x: [jnp.roll(x.astype(jnp.float32), 5, axis=1)])
+    same = equivariance.Network("same", "a", lambda v, x: [100.0 + x.astype(jnp.float32)])
+    records, pictures = equivariance.compare([same, shifted], {"a": (), "b": ()}, images)
+    found = {(r.row, r.column): r.value for r in records}
+    assert all(found["same", f"scale {s:g}"] < 0.02 for s in equivariance.SCALES)
+    assert all(found["shifted", f"scale {s:g}"] > 0.3 for s in equivariance.SCALES if s < 0.8)
+    assert set(pictures) == {"feature_maps"}

@@ -1,0 +1,159 @@
+"""`python -m jaxrepro.synbols`: what it writes, what it says, and one line for every mistake."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxrepro.synbols import __main__ as command
+from jaxrepro.synbols.storage import open_file, read
+
+ROOT = Path(__file__).parents[2]
+
+
+def call(*arguments):
+    return command.main([str(a) for a in arguments])
+
+
+def generate(out, *more):
+    return call("generate", "--dataset=plain", "--num_samples=30", "--resolution=12", f"--out={out}", *more)
+
+
+def test_a_dataset_is_written_with_the_chosen_options(tmp_path, capsys):
+    out = tmp_path / "a.h5"
+    assert call(
+        "generate", "--dataset=default", "--num_samples=10", "--seed=3", "--resolution=20x10", "--language=greek",
+        "--no_auxiliary", "--compat=v1", f"--out={out}",
+    ) == 0  # fmt: skip
+    assert capsys.readouterr().out == f"{out}\n"
+    x, _, rows, _ = read(out)
+    assert x.shape == (10, 10, 20, 3)
+    assert {row["alphabet"] for row in rows} == {"greek"}
+    assert {row["is_bold"] for row in rows} <= {"True", "False"}  # as the original writes them
+    with open_file(out) as file:
+        assert file.attrs["seed"] == 3
+        assert len(file["classes/char"]) < 45  # without auxiliary letters
+
+
+def test_no_auxiliary_gives_the_26_letters_of_the_paper(tmp_path):
+    assert generate(tmp_path / "a.h5", "--no_auxiliary") == 0
+    with open_file(tmp_path / "a.h5") as file:
+        assert b"".join(file["classes/char"]).decode() == "abcdefghijklmnopqrstuvwxyz"
+
+
+def test_shards_are_merged_and_exported(tmp_path, capsys):
+    for i in range(3):
+        assert generate(tmp_path / f"{i}.h5", f"--shard={i}/3") == 0
+    assert call("merge", *(tmp_path / f"{i}.h5" for i in range(3)), f"--out={tmp_path / 'a.h5'}") == 0
+    assert generate(tmp_path / "b.h5") == 0
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert call("export", tmp_path / "a.h5", f"--out={tmp_path / 'a.npz'}", "--split=random") == 0
+    with np.load(tmp_path / "a.npz") as archive:
+        assert archive["train/image"].shape == (18, 12, 12, 3)
+
+
+def test_fonts_can_be_left_out(tmp_path):
+    assert generate(tmp_path / "a.h5") == 0
+    with open_file(tmp_path / "a.h5") as file:
+        names = [n.decode() for n in file["classes/font"]]
+    (tmp_path / "list.txt").write_text(f"# too plain\n{names[0]}  # 0.1\n")
+    assert generate(tmp_path / "b.h5", f"--exclude_fonts={tmp_path / 'list.txt'}") == 0
+    with open_file(tmp_path / "b.h5") as file:
+        assert [n.decode() for n in file["classes/font"]] == names[1:]
+
+
+def test_preview_draws_a_dataset_and_a_file(tmp_path):
+    assert call("preview", "--dataset=camouflage", f"--out={tmp_path / 'a.png'}") == 0
+    assert generate(tmp_path / "a.h5") == 0
+    assert call("preview", f"--file={tmp_path / 'a.h5'}", f"--out={tmp_path / 'b.png'}") == 0
+    for name in ("a.png", "b.png"):
+        assert Image.open(tmp_path / name).size[0] > 500
+
+
+def test_fonts_and_similar_say_what_was_found(tmp_path, capsys):
+    assert call("fonts") == 0
+    assert "fonts found" in capsys.readouterr().out
+    assert call("fonts", "--language=korean") == 0
+    assert "apt-get install" in capsys.readouterr().out
+    assert call("similar", f"--out={tmp_path / 'list.txt'}", "--num_merges=2") == 0
+    names = [line for line in (tmp_path / "list.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "--dataset=camoflage", "--out={}"], "did you mean 'camouflage'"),
+        (["generate", "--language=klingon", "--out={}"], "unknown language 'klingon'"),
+        (["generate", "--num_samples=0", "--out={}"], "num_samples=0"),
+        (["generate", "--num_samples=many", "--out={}"], "--num_samples: invalid int value: 'many'"),
+        (["generate", "--seed=-1", "--out={}"], "seed=-1"),
+        (["generate", "--workers=0", "--out={}"], "workers=0"),
+        (["generate", "--shard=3/3", "--out={}"], "shard 3/3"),
+        (["generate", "--shard=3", "--out={}"], "invalid shard value: '3'"),
+        (["generate", "--resolution=2", "--out={}"], "4 to 4096 pixels"),
+        (["generate", "--resolution=2y3", "--out={}"], "invalid resolution value"),
+        (["generate", "--compat=v2", "--out={}"], "unknown value of compat 'v2'"),
+        (["generate", "--dataset=korean-1k", "--language=greek", "--out={}"], "has no option 'language'"),
+        (["generate", "--fonts_dir=/nowhere", "--out={}"], "/nowhere"),
+        (["generate", "--exclude_fonts=/nowhere", "--out={}"], "/nowhere"),
+        (["generate", "--out=/nowhere/a.h5"], "/nowhere does not exist"),
+        (["generate"], "--out"),
+        (["generate", "--nothing", "--out={}"], "unrecognized arguments: --nothing"),
+        (["merge", "/nowhere.h5", "--out={}"], "/nowhere.h5 does not exist"),
+        (["export", "/nowhere.h5", "--out={}"], "/nowhere.h5 does not exist"),
+        (["preview", "--figure=grit", "--out={}"], "did you mean 'grid'"),
+        (["preview", "--dataset=default", "--file=a.h5", "--out={}"], "exclude each other"),
+        (["preview", "--out=/nowhere/a.png"], "/nowhere does not exist"),
+        (["fonts", "--language=klingon"], "unknown language"),
+        (["draw"], "invalid choice: 'draw'"),
+        ([], "COMMAND"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, message):
+    assert call(*(a.format(tmp_path / "a.h5") for a in arguments)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert os.listdir(tmp_path) == []
+
+
+def test_help_names_the_commands_and_needs_no_rendering():
+    code = (
+        "import sys; from jaxrepro.synbols.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as done: assert done.code == 0\n"
+        "heavy = {'cairo', 'h5py', 'matplotlib', 'jax', 'tensorflow_datasets', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("generate", "merge", "export", "preview", "fonts", "similar"):
+        assert f"    {name} " in done.stdout
+
+
+def test_output_into_a_closed_pipe_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    start = [sys.executable, "-m", "jaxrepro.synbols", "fonts"]
+    done = subprocess.run(start, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(capsys, monkeypatch):
+    clock = iter([0.0, 1.0, 2.0, 11.5, 12.0, 21.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with command.Progress("default") as progress:
+        for done in (100, 150, 1200, 1300, 2100):
+            progress(done, 2100)
+    assert capsys.readouterr().err.splitlines() == [
+        "default: 1,200 of 2,100  105 images/s",  # 1,100 in 10.5 s
+        "default: 2,100 of 2,100  100 images/s",
+    ]
