@@ -1,8 +1,9 @@
 """Two-dimensional convolutions that are fast on XLA's CPU backend, at top level and inside loops.
 
 XLA derives the gradients of a convolution itself, and on CPU the layout it picks for them can cost a factor
-of forty (inside `lax.scan`) or turn a large kernel into a scalar loop. Here the three bilinear maps of a
-convolution are written by hand, each the gradient of the others, so derivatives of every order stay fast:
+of forty (inside `lax.scan`) or turn a large kernel into a scalar loop. Here stride-1 convolutions of many taps become
+products of spectra (`jaxrepro.layers.spectral`), and of all others the three bilinear maps are written by hand, each
+the gradient of the others, so derivatives of every order stay fast:
 
     correlate(x, kernel, geometry)       y  = x * kernel
     correlate_adjoint(g, kernel, ...)    dx = the same map, transposed in x
@@ -21,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrepro.layers.spectral import correlate_by_spectrum
+
 Pair = tuple[int, int]
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -34,7 +37,7 @@ class Strategy(enum.StrEnum):
 
     LAX = "lax"  # XLA's own forward convolution
     COLUMNS = "columns"  # patches times kernel as a matrix product, a few images at a time
-    FFT = "fft"  # product of spectra
+    SPECTRUM = "spectrum"  # products of Fourier coefficients, gradients included
 
 
 class Geometry(NamedTuple):
@@ -55,32 +58,47 @@ class Geometry(NamedTuple):
         return math.prod(self.kernel)
 
 
-def _strategy(geometry: Geometry, in_channels: int, out_channels: int) -> Strategy:
+def _strategy(geometry: Geometry, batch: int, in_channels: int, out_channels: int) -> Strategy:
     """Chooses how to correlate; the limits were found with the shapes of benchmarks/conv.py on two cores.
 
-    A spectrum costs the same for every kernel size, and beats the rest from about 9x9 on, unless one side has so
-    few channels that the transforms outweigh the product. A matrix product of patches beats XLA's convolution only
-    with unit strides and a middling number of channels (or a large kernel): with fewer, the copy of the patches
-    costs more than it saves; with more, XLA's own is as good.
+    A matrix product of patches beats XLA's convolution only with unit strides and a middling number of channels (or a
+    large kernel): with fewer, the copy of the patches costs more than it saves; with more, XLA's own is as good.
     """
     if geometry.kernel == (1, 1):
         return Strategy.COLUMNS
-    if _fits_fft(geometry) and min(in_channels, out_channels) >= 8:
-        return Strategy.FFT
+    if _spectrum_pays(geometry, batch, in_channels, out_channels):
+        return Strategy.SPECTRUM
     middling = 48 <= in_channels < 128 or (geometry.num_taps >= 25 and 16 <= in_channels < 128)
     if geometry.strides == (1, 1) and out_channels >= 48 and middling:
         return Strategy.COLUMNS
     return Strategy.LAX
 
 
-def _fits_fft(geometry: Geometry) -> bool:
-    non_negative = min(min(pads) for pads in geometry.pads) >= 0
-    return min(geometry.kernel) >= 9 and geometry.strides == (1, 1) and non_negative
+def _spectrum_pays(geometry: Geometry, batch: int, in_channels: int, out_channels: int) -> bool:
+    """Whether the products of spectra save enough multiplications to pay for the transforms.
+
+    Those of the kernel cost the same for any number of images, those of the pixels grow with the size of the map, and
+    either of them weighs more the fewer channels there are to multiply.
+    """
+    if geometry.strides != (1, 1) or batch < 8 or max(geometry.size) > 128:
+        return False
+    period = math.prod(n + k // 2 for n, k in zip(geometry.size, geometry.kernel))
+    saving = math.prod(geometry.out) * geometry.num_taps / (2 * period)
+    if math.prod(geometry.size) <= 200 and min(in_channels, out_channels) >= 16:
+        return saving >= 2.5
+    return saving >= (8 if in_channels >= 3 else 24)
+
+
+def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Convolution as in neural networks (no flip): [B, H, W, I] with [h, w, I, O] to [B, H', W', O]."""
+    if _strategy(geometry, len(x), *kernel.shape[2:]) is Strategy.SPECTRUM:
+        # Its gradients are fast as they stand, and share the spectra with each other and with the result.
+        return correlate_by_spectrum(x, kernel, geometry.pads)
+    return _correlate_in_space(x, kernel, geometry)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """Convolution as in neural networks (no flip): [B, H, W, I] with [h, w, I, O] to [B, H', W', O]."""
+def _correlate_in_space(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     return _in_float32(_correlate, geometry, x, kernel)
 
 
@@ -96,8 +114,8 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
     return _in_float32(_kernel_gradient, geometry, x, g)
 
 
-correlate.defvjp(
-    lambda x, kernel, geometry: (correlate(x, kernel, geometry), (x, kernel)),
+_correlate_in_space.defvjp(
+    lambda x, kernel, geometry: (_correlate_in_space(x, kernel, geometry), (x, kernel)),
     lambda geometry, saved, g: (
         correlate_adjoint(g, saved[1], geometry),
         kernel_gradient(saved[0], g, geometry),
@@ -122,9 +140,9 @@ def _in_float32(function, geometry: Geometry, a: jax.Array, b: jax.Array) -> jax
 
 
 def _correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    strategy = _strategy(geometry, *kernel.shape[2:])
-    if strategy is Strategy.FFT:
-        return _correlate_by_fft(x, kernel, geometry)
+    strategy = _strategy(geometry, len(x), *kernel.shape[2:])
+    if strategy is Strategy.SPECTRUM:
+        return correlate_by_spectrum(x, kernel, geometry.pads)
     if strategy is Strategy.COLUMNS:
         return _correlate_by_columns(x, kernel, geometry)
     return lax.conv_general_dilated(x, kernel, geometry.strides, geometry.pads, dimension_numbers=DIMENSION_NUMBERS)
@@ -157,11 +175,9 @@ def _correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> j
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
-    """Patches or spectra, not XLA's convolution: the layout that its autodiff picks is many times slower in a loop
+    """From patches, not by XLA's convolution: the layout that its autodiff picks is many times slower in a loop
     (benchmarks/conv.py), and one with the batch as channels was slower there on most of the shapes tried."""
     num_in, num_out = x.shape[3], g.shape[3]
-    if _fits_fft(geometry) and min(num_in, num_out) >= 8:
-        return _kernel_gradient_by_fft(x, g, geometry)
     if geometry.strides == (1, 1) and num_out < num_in:
         # With unit strides x and g may change places; patches of the narrower one are the smaller copy.
         pads = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(geometry.kernel, geometry.pads))
@@ -242,35 +258,3 @@ def _split(x: jax.Array, count: int) -> jax.Array:
 
 def _chunk(x: jax.Array, i: jax.Array) -> jax.Array:
     return lax.dynamic_index_in_dim(x, i, axis=1, keepdims=False)
-
-
-def _correlate_by_fft(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    period = _period(geometry)
-    spectrum = jnp.einsum("fbi,fio->fbo", _spectrum(x, (1, 2), period), _spectrum(kernel, (0, 1), period).conj())
-    y = _inverse_spectrum(spectrum, period, geometry)
-    return y[:, :, : geometry.out[0], : geometry.out[1]].transpose(0, 2, 3, 1)
-
-
-def _kernel_gradient_by_fft(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
-    period = _period(geometry)
-    spectrum = jnp.einsum("fbi,fbo->fio", _spectrum(x, (1, 2), period), _spectrum(g, (1, 2), period).conj())
-    dw = _inverse_spectrum(spectrum, period, geometry)
-    return dw[:, :, : geometry.kernel[0], : geometry.kernel[1]].transpose(2, 3, 0, 1)
-
-
-def _period(geometry: Geometry) -> Pair:
-    """The smallest circle on which the wrap-around only ever meets the padding's zeros."""
-    return tuple(max(n + max(p), k) for n, k, p in zip(geometry.size, geometry.kernel, geometry.pads))
-
-
-def _spectrum(a: jax.Array, axes: Pair, period: Pair) -> jax.Array:
-    """Real Fourier transform over two axes of a rank-4 array, frequencies first: [F, ., .]."""
-    spectrum = jnp.fft.rfft2(jnp.moveaxis(a, axes, (2, 3)), s=period)
-    return spectrum.reshape(*spectrum.shape[:2], -1).transpose(2, 0, 1)
-
-
-def _inverse_spectrum(spectrum: jax.Array, period: Pair, geometry: Geometry) -> jax.Array:
-    """[F, A, B] to [A, B, *period], turned so that index 0 is the corner of the padded input."""
-    spectrum = spectrum.transpose(1, 2, 0).reshape(*spectrum.shape[1:], period[0], period[1] // 2 + 1)
-    (top, _), (left, _) = geometry.pads
-    return jnp.roll(jnp.fft.irfft2(spectrum, s=period), (top, left), axis=(2, 3))

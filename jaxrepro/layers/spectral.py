@@ -1,6 +1,7 @@
-"""Convolution with combinations of fixed filters as products of Fourier coefficients; for maps of few pixels.
+"""Convolution as products of Fourier coefficients; for maps of few pixels.
 
     y = spectral_correlate(x, weights, filters, pads)   # [B, H, W, I], [F, I, O], [F, k, k] to [B, H', W', O]
+    y = correlate_by_spectrum(x, kernel, pads)          # the same with any kernel [h, w, I, O]
 
 The kernel sum_i weights[i] filters[i] never exists in space: its coefficients are the same sum over those of the
 filters, which are constants. And since the maps are small, the transforms are products with constant real matrices
@@ -66,6 +67,21 @@ def spectral_correlate(x: jax.Array, weights: jax.Array, filters: np.ndarray, pa
     products = _product(coefficients, kernel).reshape(-1, batch, 2, num_out)
     y = _apply(constants.synthesis, products.transpose(0, 2, 1, 3))
     return y.reshape(*out, batch, num_out).transpose(2, 0, 1, 3).astype(x.dtype)
+
+
+def correlate_by_spectrum(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
+    """Convolves x [B, H, W, I] with a kernel [h, w, I, O], without flipping it, with stride 1: [B, H', W', O].
+
+    Every tap is a filter of its own; kernels that are not odd squares stand in the top left of one.
+    """
+    height, width, num_in, num_out = kernel.shape
+    side = max(height, width) | 1
+    filters = np.zeros((height, width, side, side), np.float32)
+    rows, columns = np.indices((height, width))
+    filters[rows, columns, rows, columns] = 1
+    pads = tuple((low, high + side - k) for (low, high), k in zip(pads, (height, width)))
+    weights = kernel.reshape(height * width, num_in, num_out)
+    return spectral_correlate(x, weights, filters.reshape(-1, side, side), pads)
 
 
 def _apply(stages: tuple[_Linear, ...], x: jax.Array) -> jax.Array:

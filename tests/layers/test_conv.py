@@ -29,11 +29,16 @@ CASES = {
     "narrowing": ((3, 3), 1, "SAME", (3, 6, 6, 20), 5),
     "oblong": ((3, 5), (2, 1), "SAME", (2, 9, 9, 4), 70),
     "padding beyond the kernel": ((3, 3), 1, 6, (2, 5, 5, 2), 3),
-    "negative padding": ((9, 9), 1, ((-1, 2), (4, 4)), (2, 14, 12, 8), 8),
-    "fft": ((9, 9), 1, "SAME", (2, 12, 7, 8), 10),
-    "fft, kernel larger than image": ((15, 15), 1, "SAME", (2, 7, 10, 9), 8),
-    "fft, valid": ((11, 11), 1, "VALID", (2, 12, 14, 8), 8),
-    "fft, less padding than same": ((11, 9), 1, 3, (2, 12, 14, 8), 8),
+    "negative padding": ((3, 3), 1, ((-1, 2), (1, 1)), (2, 14, 12, 8), 8),
+    "large kernel, few images": ((9, 9), 1, "SAME", (2, 12, 7, 8), 10),
+    "spectrum": ((5, 5), 1, "SAME", (8, 17, 16, 3), 4),
+    "spectrum, small kernel": ((3, 3), 1, "SAME", (8, 6, 7, 16), 20),
+    "spectrum, kernel larger than image": ((15, 15), 1, "SAME", (8, 7, 10, 3), 8),
+    "spectrum, oblong": ((7, 5), 1, ((3, 3), (2, 2)), (8, 15, 14, 3), 3),
+    "spectrum, even": ((6, 6), 1, "SAME", (8, 12, 14, 4), 3),
+    "spectrum, valid": ((7, 7), 1, "VALID", (8, 26, 28, 3), 3),
+    "spectrum, more padding than same": ((7, 7), 1, 8, (8, 9, 8, 3), 3),
+    "spectrum, negative padding": ((7, 7), 1, ((-1, 4), (3, 3)), (8, 14, 12, 3), 3),
 }
 
 
@@ -83,6 +88,15 @@ def test_conv_and_its_gradients_match_lax(kernel_size, strides, padding, shape, 
     assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("spectrum")])
+def test_cases_called_spectrum_are_products_of_spectra(name):
+    kernel_size, strides, padding, shape, outputs = CASES[name]
+    run = jax.value_and_grad(lambda x, w: jnp.sum(jnp.sin(conv2d(x, w, strides, padding))), (0, 1))
+    program = str(jax.make_jaxpr(run)(draw(*shape), draw(*kernel_size, shape[-1], outputs)))
+    assert "conv_general_dilated" not in program
+    assert "concatenate" not in program  # of patches
+
+
 @pytest.mark.parametrize(("kernel_size", "strides", "padding", "shape", "outputs"), CASES.values(), ids=CASES)
 def test_transposed_conv_and_its_gradients_match_lax(kernel_size, strides, padding, shape, outputs):
     x, kernel = draw(*shape), draw(*kernel_size, shape[-1], outputs, seed=1)
@@ -105,18 +119,25 @@ def test_batches_in_chunks_give_what_whole_batches_give(batch, monkeypatch):
     geometry = conv_cpu.Geometry((8, 8), (3, 3), (1, 1), ((1, 1), (1, 1)))
     x, kernel = draw(batch, 8, 8, 16), draw(3, 3, 16, 64, seed=1)
     assert conv_cpu._chunk_count(x, geometry) > 1
-    ours = value_and_gradients(lambda x, w: conv_cpu.correlate(x, w, geometry), x, kernel)
+    ours = value_and_gradients(lambda x, w: conv_cpu._correlate_in_space(x, w, geometry), x, kernel)
     assert_close(ours, value_and_gradients(lambda x, w: reference(x, w, 1, "SAME"), x, kernel))
 
 
-@pytest.mark.parametrize("transposed", [False, True], ids=["conv", "transposed"])
-def test_second_derivatives_match_lax(transposed):
-    ours, theirs = (conv_transpose2d, reference_transpose) if transposed else (conv2d, reference)
-    x, kernel = draw(2, 6, 5, 3), draw(3, 3, 3, 4, seed=1)
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shape", "taps", "stride"),
+    [
+        (conv2d, reference, (2, 6, 5, 3), 3, 2),
+        (conv2d, reference, (8, 9, 8, 3), 7, 1),
+        (conv_transpose2d, reference_transpose, (2, 6, 5, 3), 3, 2),
+    ],
+    ids=["conv", "spectrum", "transposed"],
+)
+def test_second_derivatives_match_lax(ours, theirs, shape, taps, stride):
+    x, kernel = draw(*shape), draw(taps, taps, 3, 4, seed=1)
 
     def squared_gradient(function):
         """A loss of a gradient, as in MAML: needs the derivative of both hand-written gradients."""
-        loss = lambda x, w: jnp.sum(jnp.tanh(function(x, w, 2, "SAME")))  # noqa: E731
+        loss = lambda x, w: jnp.sum(jnp.tanh(function(x, w, stride, "SAME")))  # noqa: E731
         return lambda x, w: sum(jnp.sum(jnp.square(g)) for g in jax.grad(loss, (0, 1))(x, w))
 
     gradients = (jax.jit(jax.grad(squared_gradient(f), (0, 1)))(x, kernel) for f in (ours, theirs))
@@ -203,15 +224,17 @@ def test_unknown_paddings_are_refused_by_name(padding):
 
 
 SHARDED = """
+import sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from jaxrepro.layers import conv2d, conv_cpu
 conv_cpu._CHUNK_BYTES = 1 << 12
 x = jnp.asarray(np.random.default_rng(0).standard_normal((32, 8, 8, 16)), jnp.float32)
 w = jnp.asarray(np.random.default_rng(1).standard_normal((3, 3, 16, 64)), jnp.float32)
-geometry = conv_cpu.Geometry((8, 8), (3, 3), (1, 1), ((1, 1), (1, 1)))
+geometry = conv_cpu.Geometry((8, 8), (3, 3), (2, 2), ((0, 1), (0, 1)))
 assert conv_cpu._chunk_count(x, geometry) > 1
-run = jax.jit(jax.value_and_grad(lambda w, x: jnp.sum(jnp.sin(conv2d(x, w)))))
+stride = int(sys.argv[1])  # 1: products of spectra, 2: patches in chunks
+run = jax.jit(jax.value_and_grad(lambda w, x: jnp.sum(jnp.sin(conv2d(x, w, stride)))))
 alone = run(w, x)
 mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 sharded = jax.device_put(x, NamedSharding(mesh, P("data")))
@@ -224,8 +247,9 @@ for a, b in zip(run(replicated, sharded), alone):
 """
 
 
-def test_sharded_batch_gives_the_same_gradient_and_is_never_gathered():
+@pytest.mark.parametrize("stride", [1, 2])
+def test_sharded_batch_gives_the_same_gradient_and_is_never_gathered(stride):
     flags = "--xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SHARDED, str(stride)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
