@@ -12,6 +12,7 @@ from types import ModuleType
 from jaxrepro.errors import unknown
 
 EXPERIMENTS = {
+    "dcgan": "jaxrepro.experiments.dcgan",
     "sesn": "jaxrepro.experiments.sesn",
     "yoto": "jaxrepro.experiments.yoto",
 }

@@ -4,7 +4,7 @@
     run(config, Path("runs/yoto_cifar-smoke"), command="...")
 
 A run folder holds config.json, metrics.jsonl, checkpoints/, figures/, report.html and, written last, results.json: its
-presence means that the run is finished.
+presence means that the run is finished. A run that diverged leaves diverged.json in its place.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 
 import jaxrepro
 from jaxrepro import config_file, loop, registry, seeds
+from jaxrepro.checkpoint import NonFiniteError
 from jaxrepro.config import RunConfig, parse
 from jaxrepro.errors import UserError
 from jaxrepro.mesh import leaf_path
@@ -73,9 +74,15 @@ def run(config: ConfigDict, workdir: Path, *, command: str = "", mode: Mode = Mo
             return True
         experiment = module.build(typed)
         if jax.process_index() == 0 and mode == Mode.TRAIN:
-            (workdir / "results.json").unlink(missing_ok=True)
+            for name in ("results.json", "diverged.json"):
+                (workdir / name).unlink(missing_ok=True)
             write_json(workdir / "config.json", {"preset": typed.preset, "command": command, "config": plain(config)})
-        results = (loop.train if mode == Mode.TRAIN else loop.evaluate)(typed, experiment, workdir)
+        try:
+            results = (loop.train if mode == Mode.TRAIN else loop.evaluate)(typed, experiment, workdir)
+        except NonFiniteError as error:
+            if jax.process_index() == 0:
+                write_json(workdir / "diverged.json", {"message": str(error)})
+            raise
         if results is None:
             return False
         if jax.process_index() == 0:

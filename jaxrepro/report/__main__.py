@@ -16,7 +16,7 @@ from jaxrepro.report import figures
 from jaxrepro.report.page import captions_of, figures_html, render, section
 from jaxrepro.report.reference import load_reference
 from jaxrepro.report.runs import Run, read_run
-from jaxrepro.report.tables import Table, join, merge_runs, readable, to_html, to_json, to_markdown
+from jaxrepro.report.tables import Table, diverged_records, join, merge_runs, readable, to_html, to_json, to_markdown
 from jaxrepro.writers import save_picture, write_atomically, write_json
 
 
@@ -83,13 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         experiments = {}
         for experiment, runs in by_experiment([read_run(d) for d in dict.fromkeys(options.run_dirs)]).items():
-            records = merge_runs(runs, options.select)
+            published = load_reference(experiment)
+            records = merge_runs(runs, options.select) + diverged_records(runs, published)
             records += figures.derive(experiment, runs, records)
-            experiments[experiment] = (
-                runs,
-                records,
-                join(records, load_reference(experiment), complete=True),
-            )
+            experiments[experiment] = (runs, records, join(records, published, complete=True))
         if options.out is None:
             print("\n".join(markdown_of(e, runs, table) for e, (runs, _, table) in experiments.items()))
         else:

@@ -8,10 +8,14 @@ A run draws them too, from its own records, as far as they go.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxrepro.report import sesn, yoto
+from jaxrepro.report import dcgan, sesn, yoto
 from jaxrepro.report.runs import Run
 
-FIGURES: dict[str, Callable[[Sequence[Mapping]], dict[str, Any]]] = {"sesn": sesn.figures, "yoto": yoto.figures}
+FIGURES: dict[str, Callable[[Sequence[Mapping]], dict[str, Any]]] = {
+    "dcgan": dcgan.figures,
+    "sesn": sesn.figures,
+    "yoto": yoto.figures,
+}
 
 DERIVED: dict[str, Callable[[Sequence[Run], Sequence[Mapping]], list[dict]]] = {"sesn": sesn.derived}
 
@@ -20,6 +24,16 @@ CAPTIONS = {
     "point of the same model beats in both losses.",
     "full_loss_difference": "Figure 1b. Full loss at β of the conditional models minus that of the fixed-weight 1× "
     "model trained at this β; below zero the conditional model is better.",
+    "modifications": "Table 2. Mean losses over training, baseline and single modifications; values below the axis "
+    "stand at its left edge. The report has no baseline and states neither data nor epochs.",
+    "numbered_samples": "Samples to pick exemplars from, by number, for vector arithmetic by hand "
+    "(config.eval.arithmetic.indices).",
+    "latent_walks": "Nine equal steps from one latent to another, five times.",
+    "arithmetic": "Rows a, b, c: the samples whose latents are averaged. Last row: a − b + c, then nine neighbours "
+    "of it (uniform noise of 0.25).",
+    "nearest_training_images": "Samples above the three training images nearest to them: does the model copy?",
+    "filters_trained": "Guided backpropagation from the strongest response of six features, trained discriminator.",
+    "filters_random": "The same with untrained weights.",
     "table2": "Test errors by method and column. The reproduction most likely pools runs without and with scaling "
     "augmentation: its numbers are to be compared with the squares and the bars, not with the dots.",
     "equivariance": "How far feature maps are from following a change of scale, before pooling, on the test digits "

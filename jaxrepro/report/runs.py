@@ -16,7 +16,7 @@ class Run:
 
     Attributes:
       run_dir: its folder.
-      results: what results.json holds.
+      results: what results.json holds; of a run that diverged {"experiment", "preset", "diverged": message}.
       config: what config.json holds: {"preset", "command", "config": {...}}; {} where there is none.
     """
 
@@ -35,6 +35,16 @@ class Run:
     @property
     def records(self) -> list[dict]:
         return list(self.results.get("records") or [])
+
+    @property
+    def diverged(self) -> str:
+        """What was not finite and when; "" for a run that reached its end."""
+        return str(self.results.get("diverged", ""))
+
+    @property
+    def row(self) -> str:
+        """The row of the paper's table that the config says the run is, "" where it says nothing."""
+        return str((self.config.get("config") or {}).get("row", ""))
 
     @property
     def command(self) -> str:
@@ -58,7 +68,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_run(run_dir: str | Path) -> Run:
-    """Reads a finished run.
+    """Reads a finished run, or one that diverged, which has no records.
 
     Raises:
       UserError: no such folder, not a run folder, or not finished; says how to finish it.
@@ -66,7 +76,7 @@ def read_run(run_dir: str | Path) -> Run:
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise UserError(f"run folder {run_dir} does not exist; give the folders that launch.py wrote, such as runs/*")
-    config_path, results_path = run_dir / "config.json", run_dir / "results.json"
+    config_path, results_path, diverged_path = (run_dir / f"{n}.json" for n in ("config", "results", "diverged"))
     config = read_json(config_path) if config_path.exists() else {}
     if results_path.exists():
         return Run(run_dir, read_json(results_path), config)
@@ -74,6 +84,9 @@ def read_run(run_dir: str | Path) -> Run:
         raise UserError(
             f"{run_dir} is not a run folder (neither results.json nor config.json); give folders such as runs/*"
         )
+    if diverged_path.exists():
+        results = {k: (config.get("config") or {}).get(k) for k in ("experiment", "preset")}
+        return Run(run_dir, results | {"diverged": read_json(diverged_path)["message"]}, config)
     command = command_text(config.get("command")) or "the command that started it"
     raise UserError(f"run {run_dir} is not finished (no results.json); finish it with: {command}")
 

@@ -19,6 +19,7 @@ from jaxrepro.report.runs import Run, as_number
 MISSING = "missing"
 EMPTY_IN_SOURCE = "not reported"
 NOT_FINITE = "not finite"
+DIVERGED = "diverged"
 OURS = "ours"
 ACRONYMS = {
     word.lower(): word
@@ -37,17 +38,19 @@ class Cell:
       std: sample standard deviation over seeds (ours) or the printed spread (published); None without one.
       num_seeds: of ours; None for published numbers.
       note: conditions and doubts.
+      diverged: of ours, whether training ended in numbers that are not finite.
     """
 
     value: float | None
     std: float | None = None
     num_seeds: int | None = None
     note: str = ""
+    diverged: bool = False
 
     def text(self, decimals: int | None = None) -> str:
         """Returns the number; ours with `decimals`, those of the published numbers beside it, where given."""
         if self.value is None:
-            return EMPTY_IN_SOURCE if self.num_seeds is None else NOT_FINITE
+            return DIVERGED if self.diverged else EMPTY_IN_SOURCE if self.num_seeds is None else NOT_FINITE
         if self.num_seeds is None:
             return format_published(self.value, self.std)
         coarse = decimals is None or (self.std and self.std < 0.5 * 10**-decimals)
@@ -151,7 +154,8 @@ def join(records: Iterable[Mapping], published: Iterable[PublishedRecord], *, co
     """Joins our records with published ones by (table, row, column, metric).
 
     Args:
-      records: dicts with table, row, column, metric, value and, optionally, seed and unit; one per seed.
+      records: dicts with table, row, column, metric, value and, optionally, seed, unit and diverged (a message); one
+        per seed.
       published: of one experiment.
       complete: also take the published cells that we have not measured, from every table and metric of which we
         have measured something. Otherwise only the cells of `records`.
@@ -162,9 +166,10 @@ def join(records: Iterable[Mapping], published: Iterable[PublishedRecord], *, co
     ours: dict[tuple, dict] = {}
     for r in records:
         cell = tuple(str(r[k]) for k in ("table", "row", "column", "metric"))
-        entry = ours.setdefault(cell, {"values": {}, "unit": None})
+        entry = ours.setdefault(cell, {"values": {}, "unit": None, "diverged": ""})
         entry["values"][r.get("seed")] = as_number(r["value"])
         entry["unit"] = entry["unit"] or r.get("unit")
+        entry["diverged"] = entry["diverged"] or r.get("diverged", "")
     measured = {(cell[0], cell[3]) for cell in ours}
     lines: dict[tuple, tuple[str | None, dict[str, Cell]]] = {}
     labels: list[str] = []
@@ -176,7 +181,10 @@ def join(records: Iterable[Mapping], published: Iterable[PublishedRecord], *, co
                 labels.append(p.label)
     for cell, entry in ours.items():
         unit, cells = lines.setdefault(cell, (entry["unit"], {}))
-        cells[OURS] = our_cell(list(entry["values"].values()), entry["unit"], unit)
+        values, diverged = list(entry["values"].values()), entry["diverged"]
+        cells[OURS] = our_cell(values, entry["unit"], unit)
+        if diverged:
+            cells[OURS] = Cell(None, None, len(values), note=f"diverged: {diverged}", diverged=True)
     return Table(tuple(Line(*cell, unit, cells) for cell, (unit, cells) in lines.items()), tuple(sorted(labels)))
 
 
@@ -240,6 +248,26 @@ def score(run: Run, select: str) -> float:
     if math.isnan(value):
         return math.inf
     return value if direction == "min" else -value
+
+
+def diverged_records(runs: Sequence[Run], published: Iterable[PublishedRecord]) -> list[dict]:
+    """Returns records without a value for the cells that diverged runs would have filled.
+
+    These are the cells of the run's row (`config.row`) in the published tables, and those that the other runs measured
+    for their own rows; a run whose config names no row has none.
+    """
+    published = list(published)
+    own = [(r["table"], r["column"], r["metric"]) for run in runs for r in run.records if run.row == r["row"]]
+    found = []
+    for run in runs:
+        if not (run.diverged and run.row):
+            continue
+        cells = dict.fromkeys([(p.table, p.column, p.metric) for p in published if p.row == run.row] + own)
+        found += [
+            {"table": t, "row": run.row, "column": c, "metric": m, "value": None, "diverged": run.diverged}
+            for t, c, m in cells
+        ]
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""A small convolutional classifier that judges pictures, trained on the spot from a labelled source.
+
+    judge = train_classifier(images, {"label": labels}, num_steps=1000)
+    judge(images)["label"]              # probabilities [N, K]
+    coverage = class_coverage(sampler, get_judge, ...)
+
+It sees no sample while it trains, and depends on no seed of the run: all runs on a source meet the same judge.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxrepro.evaluators.batched import map_batches
+from jaxrepro.evaluators.samples import Sampler
+from jaxrepro.experiment import Evaluation, Evaluator
+from jaxrepro.layers import Conv
+
+Judge = Callable[[Any], dict[str, jax.Array]]
+
+BATCH_SIZE = 64
+LEARNING_RATE = 1e-3
+EVEN_SHARE = 0.1  # a class is covered if it gets this part of what it would get of an even distribution
+
+
+class Classifier(nn.Module):
+    """Three convolutions with stride 2, a dense layer, and one head per column: {column: logits [B, K]}."""
+
+    num_classes: Mapping[str, int]
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
+        """Args: images: uint8 [B, H, W, C]."""
+        x = images.astype(jnp.float32) / 127.5 - 1
+        for width in (16, 32, 64):
+            x = nn.relu(Conv(width, (3, 3), 2, padding="SAME")(x))
+        x = nn.relu(nn.Dense(128)(x.reshape(len(x), -1)))
+        return {name: nn.Dense(num, name=f"head_{name}")(x) for name, num in self.num_classes.items()}
+
+
+def train_classifier(images: np.ndarray, columns: Mapping[str, np.ndarray], num_steps: int) -> Judge:
+    """Trains a classifier with Adam and cosine decay; always from the same seed.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      columns: name -> integers or booleans [N] from 0; every column is predicted.
+      num_steps: of batch 64.
+
+    Returns:
+      A function from uint8 images [N, H, W, C] to {column: probabilities float32 [N, K]}.
+    """
+    num_classes = {name: int(np.max(values)) + 1 for name, values in columns.items()}
+    model = Classifier(num_classes)
+    tx = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, num_steps))
+
+    @jax.jit
+    def train(images, columns):
+        key = jax.random.key(0)
+        params = model.init(key, images[:1])
+
+        def step(carry, i):
+            params, opt_state = carry
+            rows = jax.random.randint(jax.random.fold_in(key, i), (BATCH_SIZE,), 0, len(images))
+
+            def loss(params):
+                logits = model.apply(params, images[rows])
+                cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+                return sum(cross_entropy(logits[name], columns[name][rows]).mean() for name in columns)
+
+            updates, opt_state = tx.update(jax.grad(loss)(params), opt_state)
+            return (optax.apply_updates(params, updates), opt_state), None
+
+        return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(num_steps))[0][0]
+
+    params = train(images, {name: jnp.asarray(values, jnp.int32) for name, values in columns.items()})
+    predict = jax.jit(lambda params, images: map_batches(lambda b: model.apply(params, b), images, 256))
+    return lambda images: jax.tree.map(jax.nn.softmax, predict(params, images))
+
+
+def class_coverage(
+    sampler: Sampler,
+    get_judge: Callable[[], Judge],
+    column: str,
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    num_samples: int,
+    split: str,
+    every: int,
+) -> Evaluator:
+    """Returns the evaluator that classifies samples.
+
+    Metrics: `classes_covered`, how many classes get at least a tenth of an even share of the samples;
+    `class_entropy`, of the shares, in nats (log K where all are equal); `confidence`, the judge's mean largest
+    probability on samples; `confidence_of_test` and `judge_accuracy`, the same and its accuracy on test images.
+
+    Args:
+      get_judge: trains the judge or returns the trained one.
+      column: what it predicts and the samples are counted by.
+      test_images, test_labels: uint8 [N, H, W, C], int [N].
+    """
+    generate = jax.jit(sampler.generate)
+
+    def evaluate(state, arrays, key) -> Evaluation:
+        judge = get_judge()
+        images = generate(state, sampler.draw(key, num_samples), sampler.labels(num_samples))
+        found = np.asarray(judge(images)[column])
+        on_test = np.asarray(judge(arrays["image"])[column])
+        num_classes = found.shape[1]
+        shares = np.bincount(found.argmax(1), minlength=num_classes) / num_samples
+        positive = shares[shares > 0]
+        return Evaluation(
+            {
+                "classes_covered": float((shares >= EVEN_SHARE / num_classes).sum()),
+                "class_entropy": float(-(positive * np.log(positive)).sum()),
+                "confidence": float(found.max(1).mean()),
+                "confidence_of_test": float(on_test.max(1).mean()),
+                "judge_accuracy": float((on_test.argmax(1) == np.asarray(arrays["label"])).mean()),
+            }
+        )
+
+    return Evaluator("class_coverage", split, every, evaluate, {"image": test_images, "label": test_labels})
