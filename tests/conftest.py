@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-LONGEST_FILES = ("test_devices.py", "test_launch.py", "test_resume.py", "test_yoto.py", "test_sesn.py")
+LONGEST_FILES = ("test_devices.py", "test_launch.py", "test_resume.py", "test_yoto.py", "test_dcgan.py", "test_sesn.py")
 
 
 def pytest_collection_modifyitems(items):
