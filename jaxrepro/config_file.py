@@ -10,6 +10,7 @@ and the type.
 """
 
 import ast
+import hashlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from jaxrepro.errors import UserError, unknown
 
 # Sections and keys that may differ when a run is resumed: they change what is kept and where it runs, not the result.
 RESUMABLE = ("log", "checkpoint", "parallel", "eval", "train.duration", "data.resident_limit_mb")
+LONGEST_NAME = 160  # of a sweep point's folder; file systems end at 255 bytes
 
 
 def make_config(config: RunConfig, preset: str, presets: Mapping[str, Mapping[str, Any]]) -> ConfigDict:
@@ -86,9 +88,12 @@ def sweep_points(path_and_preset: str) -> list[dict[str, Any]]:
 
 
 def point_name(point: Mapping[str, Any]) -> str:
-    """Returns a sweep point's folder name, e.g. "model.width=2,model.beta=16.0"."""
+    """Returns a sweep point's folder name, e.g. "model.width=2,model.beta=16.0"; a long one ends in a hash."""
     text = ",".join(f"{k}={v}" for k, v in point.items()) or "default"
-    return "".join(c if c.isalnum() or c in "=.,-_()" else "_" for c in text)
+    name = "".join(c if c.isalnum() or c in "=.,-_()" else "_" for c in text)
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def set_value(config: ConfigDict, path: str, value: Any) -> None:

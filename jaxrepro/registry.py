@@ -14,6 +14,8 @@ from jaxrepro.errors import unknown
 EXPERIMENTS = {
     "dcgan": "jaxrepro.experiments.dcgan",
     "sesn": "jaxrepro.experiments.sesn",
+    "synbols_ood": "jaxrepro.experiments.synbols_supervised",
+    "synbols_supervised": "jaxrepro.experiments.synbols_supervised",
     "yoto": "jaxrepro.experiments.yoto",
 }
 

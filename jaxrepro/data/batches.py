@@ -30,7 +30,13 @@ Order = Callable[[int, int, int], np.ndarray]
 
 
 def make_source(
-    table: Table, batch_size: int, *, columns: Sequence[str], resident_limit_mb: float, shuffle: bool = True
+    table: Table,
+    batch_size: int,
+    *,
+    columns: Sequence[str],
+    resident_limit_mb: float,
+    shuffle: bool = True,
+    whole_epochs: bool = False,
 ) -> tuple[Source, Callable]:
     """Returns the source of an experiment, and its `draw`.
 
@@ -41,6 +47,7 @@ def make_source(
       resident_limit_mb: MiB up to which these columns stay on the device; a larger table is streamed. 0
         streams any.
       shuffle: False gives the table's own order in every epoch.
+      whole_epochs: no batch straddles two epochs, see `epochs_of_whole_batches`; the source counts the filled-up rows.
 
     Returns:
       (source, take_rows) when resident: `source.block(seed, start, length)` is row numbers int32 [length, B].
@@ -55,12 +62,16 @@ def make_source(
         if name not in table.columns:
             raise unknown(f"column of {table.name}", name, table.columns)
     order = row_order(table.num_rows, batch_size, shuffle=shuffle)
+    num_rows = table.num_rows
+    if whole_epochs:
+        order = epochs_of_whole_batches(num_rows, batch_size, epoch_order(num_rows, shuffle=shuffle))
+        num_rows = -(-num_rows // batch_size) * batch_size
     num_bytes = table.num_rows * sum(table.columns[name].nbytes for name in columns)
     if num_bytes <= resident_limit_mb * 2**20:
         arrays = table.arrays()
         arrays = {name: arrays[name] for name in columns}
-        return Source(arrays, order, batch_size, table.num_rows), take_rows
-    return Source({}, _stream(table, columns, batch_size, order), batch_size, table.num_rows), streamed_rows
+        return Source(arrays, order, batch_size, num_rows), take_rows
+    return Source({}, _stream(table, columns, batch_size, order), batch_size, num_rows), streamed_rows
 
 
 def padded_batches(num_rows: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,14 +88,21 @@ def padded_batches(num_rows: int, batch_size: int) -> tuple[np.ndarray, np.ndarr
     return rows.reshape(num_batches, batch_size), mask.reshape(num_batches, batch_size)
 
 
-def row_order(num_rows: int, batch_size: int, *, shuffle: bool) -> Order:
-    """Returns `(seed, start, length) -> int32 [length, B]`, the rows of steps start … start+length-1."""
+def epoch_order(num_rows: int, *, shuffle: bool) -> Callable[[int, int], np.ndarray]:
+    """Returns `(seed, epoch) -> int32 [N]`, the order of the rows in an epoch."""
 
     @functools.lru_cache(maxsize=32)  # a few seeds, each at the end of one epoch and the start of the next
     def permutation(seed: int, epoch: int) -> np.ndarray:
         if not shuffle:
             return np.arange(num_rows, dtype=np.int32)
         return generator(seed, Purpose.DATA, epoch).permutation(num_rows).astype(np.int32)
+
+    return permutation
+
+
+def row_order(num_rows: int, batch_size: int, *, shuffle: bool) -> Order:
+    """Returns `(seed, start, length) -> int32 [length, B]`, the rows of steps start … start+length-1."""
+    permutation = epoch_order(num_rows, shuffle=shuffle)
 
     def block(seed: int, start: int, length: int) -> np.ndarray:
         position, end = start * batch_size, (start + length) * batch_size
@@ -96,6 +114,29 @@ def row_order(num_rows: int, batch_size: int, *, shuffle: bool) -> Order:
             position += len(piece)
         rows = np.concatenate(pieces) if pieces else np.empty(0, np.int32)
         return rows.reshape(length, batch_size)
+
+    return block
+
+
+def epochs_of_whole_batches(num_rows: int, batch_size: int, order: Callable[[int, int], np.ndarray]) -> Order:
+    """Returns `(seed, start, length) -> int32 [length, B]`: epochs of ceil(N / B) batches that never straddle two.
+
+    The last batch of an epoch holds the rows that are left, repeated in turn until it is full. Where their number
+    divides B (16 of 128) the loss, its gradient and the statistics of normalisation are those of the small batch; only
+    dropout and augmentation differ between the copies.
+
+    Args:
+      order: `(seed, epoch) -> permutation [N]`.
+    """
+    per_epoch = -(-num_rows // batch_size)
+
+    def block(seed: int, start: int, length: int) -> np.ndarray:
+        rows = np.empty((length, batch_size), np.int32)
+        for i, step in enumerate(range(start, start + length)):
+            epoch, batch = divmod(step, per_epoch)
+            chosen = order(int(seed), epoch)[batch * batch_size : (batch + 1) * batch_size]
+            rows[i] = np.resize(chosen, batch_size)
+        return rows
 
     return block
 

@@ -8,7 +8,7 @@ are uint8 [N, H, W, C] under the name "image", labels int32 [N] under "label"; o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,12 +34,14 @@ class Table:
       num_rows: N.
       columns: name -> Column.
       take: `int array [B] -> {name: array [B, ...]}`; any order, repeats allowed, deterministic, thread-safe.
+      classes: of columns that hold class numbers, the name of every class, where the source knows them.
     """
 
     name: str
     num_rows: int
     columns: Mapping[str, Column]
     take: Callable[[np.ndarray], dict[str, np.ndarray]]
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -61,6 +63,11 @@ def table_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Table:
     return Table(name, num_rows.pop(), columns, lambda rows: {k: a[rows] for k, a in arrays.items()})
 
 
+def take_part(table: Table, rows: np.ndarray, name: str) -> Table:
+    """Returns the given rows [M] of a table, in this order, as a table."""
+    return Table(name, len(rows), table.columns, lambda i: table.take(rows[i]), table.classes)
+
+
 def slice_table(table: Table, start: int, stop: int) -> Table:
     """Returns rows start … stop-1 of a table as a table."""
     return Table(
@@ -68,4 +75,5 @@ def slice_table(table: Table, start: int, stop: int) -> Table:
         stop - start,
         table.columns,
         lambda rows: table.take(np.asarray(rows) + start),
+        table.classes,
     )

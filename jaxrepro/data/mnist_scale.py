@@ -10,11 +10,12 @@ Sosnovik et al., "Scale-Equivariant Steerable Networks" (ICLR 2020), section 6.1
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from jaxrepro.data.batches import epochs_of_whole_batches
 from jaxrepro.data.cache import Create, cached_arrays
 from jaxrepro.data.dataset import Table, table_from_arrays
 from jaxrepro.data.sources import load_dataset
@@ -150,36 +151,13 @@ def _build(
         create(f"{split}_scale", (len(chosen),), np.float32)[:] = factors
 
 
-def whole_epochs(num_rows: int, batch_size: int, order: Callable[[int, int], np.ndarray]) -> Callable:
-    """Returns `(seed, start, length) -> int32 [length, B]`: epochs of ceil(N / B) batches that never straddle two.
-
-    The last batch of an epoch holds the rows that are left, repeated in turn until it is full. Where their number
-    divides B (16 of 128 in the paper's setting) the loss, its gradient and the statistics of normalisation are those of
-    the small batch; only dropout and augmentation differ between the copies.
-
-    Args:
-      order: `(seed, epoch) -> permutation [N]`.
-    """
-    per_epoch = -(-num_rows // batch_size)
-
-    def block(seed: int, start: int, length: int) -> np.ndarray:
-        rows = np.empty((length, batch_size), np.int32)
-        for i, step in enumerate(range(start, start + length)):
-            epoch, batch = divmod(step, per_epoch)
-            chosen = order(int(seed), epoch)[batch * batch_size : (batch + 1) * batch_size]
-            rows[i] = np.resize(chosen, batch_size)
-        return rows
-
-    return block
-
-
 def make_source(train: Mapping[str, np.ndarray], seeds: Sequence[int], batch_size: int) -> Source:
     """Returns the source of several realisations: their rows in one table, of which a seed only sees its own.
 
     Args:
       train: "image" uint8 [R, N, 28, 28, 1] and "label" int32 [R, N] of R realisations.
       seeds: R numbers, in the same order.
-      batch_size: B. Epochs are whole, see `whole_epochs`.
+      batch_size: B. Epochs are whole, see `epochs_of_whole_batches`.
     """
     num_rows = train["label"].shape[1]
 
@@ -187,7 +165,7 @@ def make_source(train: Mapping[str, np.ndarray], seeds: Sequence[int], batch_siz
     def order(seed: int, epoch: int) -> np.ndarray:
         return generator(seed, Purpose.DATA, epoch).permutation(num_rows)
 
-    epochs = whole_epochs(num_rows, batch_size, order)
+    epochs = epochs_of_whole_batches(num_rows, batch_size, order)
 
     def block(seed: int, start: int, length: int) -> np.ndarray:
         return epochs(seed, start, length) + np.int32(seeds.index(seed) * num_rows)

@@ -2,6 +2,7 @@
 
     read_split(splits, "train")             # all of it
     read_split(splits, "train[20%:]")       # also [:20%], [10%:90%], [1000:], [:1_000], [-500:]
+    balanced_part(table, "label", 60_000)   # as many rows of every class
 
 Percentages are rounded to the nearest row, as TFDS rounds them, so "train[:20%]" and "train[20%:]" never
 overlap.
@@ -10,7 +11,9 @@ overlap.
 import re
 from collections.abc import Mapping
 
-from jaxrepro.data.dataset import Table, slice_table
+import numpy as np
+
+from jaxrepro.data.dataset import Table, slice_table, take_part
 from jaxrepro.data.layout import SPLIT_NAMES
 from jaxrepro.errors import UserError, did_you_mean
 
@@ -70,3 +73,13 @@ def _unknown_split(splits: Mapping[str, Table], name: str) -> UserError:
         f"no split {name!r}: the source has only {known}; cut it in two, e.g. "
         f"config.data.train='{only}[:80%]' and config.data.{name}='{only}[80%:]'"
     )
+
+
+def balanced_part(table: Table, column: str, num_rows: int, seed: int = 42) -> Table:
+    """Returns ceil(num_rows / K) random rows of each of the K classes in a column, or all of a class that has fewer."""
+    values = table.arrays()[column]
+    classes = np.unique(values)
+    most = -(-num_rows // len(classes))
+    random = np.random.default_rng(seed)
+    rows = [random.permutation(np.flatnonzero(values == c))[:most] for c in classes]
+    return take_part(table, np.sort(np.concatenate(rows)), table.name)

@@ -7,14 +7,13 @@ by default, train, valid and test with 60, 20 and 20 %, which does not depend on
 Columns: image, the attributes of `jaxrepro.synbols.columns` such as label (the character), font and rotation.
 """
 
+import dataclasses
 import functools
 import os
 from typing import Any
 
-import numpy as np
-
 from jaxrepro.data.cache import Create, cached_arrays
-from jaxrepro.data.dataset import Table, table_from_arrays
+from jaxrepro.data.dataset import Table, table_from_arrays, take_part
 from jaxrepro.errors import UserError, unknown
 from jaxrepro.synbols import parallel
 from jaxrepro.synbols.splits import SMALLEST, STANDARD, standard_split
@@ -58,8 +57,9 @@ def load(
     build = functools.partial(_build, recipe, made, num_samples, masks, (symbols, font_names))
     arrays = cached_arrays(f"synbols-{name}", key, build)
     table = table_from_arrays(f"synbols:{name}", arrays)
+    table = dataclasses.replace(table, classes={"label": symbols, "font": font_names})
     rows = standard_split(split, arrays).rows()
-    return {part: _part(f"synbols:{name} {part}", table, chosen) for part, chosen in rows.items()}
+    return {part: take_part(table, chosen, f"synbols:{name} {part}") for part, chosen in rows.items()}
 
 
 def _build(recipe: Any, made: Any, num_samples: int, masks: bool, classes: tuple, create: Create) -> None:
@@ -82,7 +82,3 @@ def _build(recipe: Any, made: Any, num_samples: int, masks: bool, classes: tuple
             for name, array in arrays.items():
                 array[start:stop] = found[name]
             progress.update(stop - start)
-
-
-def _part(name: str, table: Table, rows: np.ndarray) -> Table:
-    return Table(name, len(rows), table.columns, lambda i: table.take(rows[i]))

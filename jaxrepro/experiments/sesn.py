@@ -22,7 +22,7 @@ import numpy as np
 import optax
 from flax import struct
 
-from jaxrepro.config import Precision, RunConfig
+from jaxrepro.config import RunConfig
 from jaxrepro.data import augment, mnist_scale
 from jaxrepro.durations import check_duration, num_steps
 from jaxrepro.errors import check, unknown
@@ -32,6 +32,7 @@ from jaxrepro.experiment import Evaluation, Evaluator, Experiment, Record, Trans
 from jaxrepro.metrics import Mean
 from jaxrepro.models.mnist_scale import MODELS, RESOLUTIONS, column_of, make_model
 from jaxrepro.optim import make_optimizer
+from jaxrepro.precision import apply_in
 
 
 @dataclass(frozen=True)
@@ -193,10 +194,7 @@ def prepare(config: Config, images: jax.Array, key: jax.Array | None = None) -> 
 
 def apply(config: Config, network: nn.Module, variables: Any, images: jax.Array, **options: Any) -> Any:
     """Returns what `network.apply` does for normalised images, computed in the precision of the config."""
-    if config.precision == Precision.BFLOAT16:
-        narrow = jax.tree.map(lambda a: a.astype(jnp.bfloat16), variables["params"])
-        variables, images = {**variables, "params": narrow}, images.astype(jnp.bfloat16)
-    return network.apply(variables, images, **options)
+    return apply_in(config.precision, network, variables, images, **options)
 
 
 def loss(config: Config, network: nn.Module, params: Any, batch_stats: Any, batch: Mapping, key: jax.Array):

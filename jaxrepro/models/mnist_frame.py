@@ -11,24 +11,12 @@ from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jaxrepro.layers import max_pool
 from jaxrepro.layers.batch_norm import BatchNorm
+from jaxrepro.layers.torch_init import torch_bias, torch_uniform
 
 CHANNELS = (32, 63, 95)
-
-torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # U(-b, b), b = 1 / sqrt(fan-in)
-
-
-def torch_bias(fan_in: int) -> nn.initializers.Initializer:
-    """Returns the initializer of a bias, uniform in ±1 / sqrt(fan-in of its layer)."""
-
-    def init(key, shape, dtype=jnp.float32):
-        bound = fan_in**-0.5
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
 
 
 def same(x: jax.Array) -> jax.Array:

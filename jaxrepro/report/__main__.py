@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         experiments = {}
         for experiment, runs in by_experiment([read_run(d) for d in dict.fromkeys(options.run_dirs)]).items():
-            published = load_reference(experiment)
+            published = load_reference(experiment, runs[0].version)
             records = merge_runs(runs, options.select) + diverged_records(runs, published)
             records += figures.derive(experiment, runs, records)
             experiments[experiment] = (runs, records, join(records, published, complete=True))

@@ -8,16 +8,22 @@ A run draws them too, from its own records, as far as they go.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxrepro.report import dcgan, sesn, yoto
+from jaxrepro.report import dcgan, sesn, synbols_classification, yoto
 from jaxrepro.report.runs import Run
 
 FIGURES: dict[str, Callable[[Sequence[Mapping]], dict[str, Any]]] = {
     "dcgan": dcgan.figures,
     "sesn": sesn.figures,
+    "synbols_ood": synbols_classification.figures,
+    "synbols_supervised": synbols_classification.figures,
     "yoto": yoto.figures,
 }
 
-DERIVED: dict[str, Callable[[Sequence[Run], Sequence[Mapping]], list[dict]]] = {"sesn": sesn.derived}
+DERIVED: dict[str, Callable[[Sequence[Run], Sequence[Mapping]], list[dict]]] = {
+    "sesn": sesn.derived,
+    "synbols_ood": synbols_classification.derived,
+    "synbols_supervised": synbols_classification.derived,
+}
 
 CAPTIONS = {
     "frontier": "Figure 1a. Every point is one loss weight β (the numbers); the line joins the points that no other "
@@ -36,6 +42,13 @@ CAPTIONS = {
     "filters_random": "The same with untrained weights.",
     "table2": "Test errors by method and column. The reproduction most likely pools runs without and with scaling "
     "augmentation: its numbers are to be compared with the squares and the bars, not with the dots.",
+    "accuracies": "Test accuracies by model and data set, mean and one standard deviation over seeds; hollow where "
+    "ours is trained on fewer images. Paper: 26 letters (v1). The authors' later table, which the reproduction re-ran: "
+    "48 symbols (v2).",
+    "confusion": "How often images of a class (rows) get another label (columns), and the most frequent mistakes.",
+    "mistakes": "Wrong labels with the greatest probability.",
+    "split": "Which images are train, valid and test. Letters are numbered in the order of the alphabet, fonts in that "
+    "of their names.",
     "equivariance": "How far feature maps are from following a change of scale, before pooling, on the test digits "
     "that were shrunk least; 0 is perfect. Maps are zoomed on their own grid, so 0 is out of reach even in theory.",
     "feature_maps": "The loudest channel of a stage for a digit and for the same digit rescaled. For a "

@@ -72,7 +72,7 @@ def _body(run: Run) -> str:
     pictures = [p for p in plots if p.stem != CURVES]
     captions = CAPTIONS | captions_of(figures_dir)
     records = run.records + derive(run.experiment, [run], run.records)
-    table = join(records, load_reference(run.experiment))
+    table = join(records, load_reference(run.experiment, run.version))
     sections = [
         _header(run),
         section("Final metrics", metrics_table(run.results.get("metrics") or {})),

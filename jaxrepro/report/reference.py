@@ -78,9 +78,15 @@ def parse_record(fields_read: dict) -> PublishedRecord:
     return PublishedRecord(**fields_read | {"source": PublishedSource(fields_read["source"])})
 
 
-def load_reference(experiment: str | None = None) -> list[PublishedRecord]:
-    """Returns the published records of an experiment, or all of them; [] for an experiment that has none."""
+def load_reference(experiment: str | None = None, version: str = "") -> list[PublishedRecord]:
+    """Returns the published records of an experiment, or all of them; [] for an experiment that has none.
+
+    Args:
+      experiment: its name.
+      version: of the data; only what was measured on it. "" = all versions.
+    """
     records = []
     for path in sorted(REFERENCE_DIR.glob("*.json")):
         records += [parse_record(r) for r in json.loads(path.read_text(encoding="utf-8"))]
-    return [r for r in records if experiment is None or r.experiment == experiment]
+    records = [r for r in records if experiment is None or r.experiment == experiment]
+    return [r for r in records if not version or r.version == version]

@@ -47,6 +47,11 @@ class Run:
         return str((self.config.get("config") or {}).get("row", ""))
 
     @property
+    def version(self) -> str:
+        """The version of the data that the config says the run is measured on ("v1"), "" where there is only one."""
+        return str((self.config.get("config") or {}).get("version", ""))
+
+    @property
     def command(self) -> str:
         return command_text(self.config.get("command") or self.results.get("command"))
 

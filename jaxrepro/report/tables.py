@@ -210,12 +210,15 @@ def merge_runs(runs: Sequence[Run], select: str | None = None) -> list[dict]:
         learning rates, the one whose final METRIC is best is taken.
 
     Raises:
-      UserError: presets differ, the same cell and seed comes from two runs and `select` is None, or a run lacks METRIC.
+      UserError: presets or versions of the data differ, the same cell and seed comes from two runs and `select` is
+        None, or a run lacks METRIC.
     """
-    presets = {run.preset for run in runs}
-    if len(presets) > 1:
-        names = "; ".join(f"{run.run_dir} has {run.preset}" for run in runs[:4])
-        raise UserError(f"presets of {runs[0].experiment} differ ({names}); report the runs of one preset at a time")
+    for what in ("preset", "version"):
+        if len({getattr(run, what) for run in runs}) > 1:
+            names = "; ".join(f"{run.run_dir} has {getattr(run, what)}" for run in runs[:4])
+            raise UserError(
+                f"{what}s of {runs[0].experiment} differ ({names}); report the runs of one {what} at a time"
+            )
     chosen: dict[tuple, tuple[Run, dict]] = {}
     for run in runs:
         for r in run.records:

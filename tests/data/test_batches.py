@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrepro.data import make_source, padded_batches, table_from_arrays
-from jaxrepro.data.batches import row_order
+from jaxrepro.data.batches import epochs_of_whole_batches, row_order
 from jaxrepro.errors import UserError
 from jaxrepro.experiment import streamed_rows, take_rows
 from jaxrepro.rng import Purpose, generator
@@ -136,3 +136,24 @@ def test_padded_batches_hold_every_row_once_under_the_mask(num_rows, batch_size)
     assert (rows.dtype, mask.dtype) == (np.int32, np.float32)
     np.testing.assert_array_equal(rows[mask == 1], np.arange(num_rows))
     assert mask.sum() == num_rows
+
+
+def test_an_epoch_holds_every_row_and_fills_its_last_batch_by_repetition():
+    orders = {(s, e): np.random.default_rng([s, e]).permutation(20) for s in range(2) for e in range(3)}
+    block = epochs_of_whole_batches(20, 8, lambda seed, epoch: orders[seed, epoch])
+    rows = block(1, 0, 9)
+    for epoch in range(3):
+        of_epoch = rows[3 * epoch : 3 * epoch + 3]
+        np.testing.assert_array_equal(of_epoch[:2].ravel(), orders[1, epoch][:16])
+        np.testing.assert_array_equal(of_epoch[2], np.tile(orders[1, epoch][16:], 2))
+    np.testing.assert_array_equal(block(1, 4, 3), rows[4:7])
+
+
+def test_a_source_of_whole_epochs_counts_the_filled_up_rows():
+    table = table_from_arrays("t", {"x": np.arange(20)})
+    source, _ = make_source(table, 8, columns=("x",), resident_limit_mb=1, whole_epochs=True)
+    assert source.steps_per_epoch == 3
+    rows = source.block(0, 0, 6)
+    assert set(rows[:3].ravel()) == set(rows[3:].ravel()) == set(range(20))
+    assert len(set(rows[2])) == 4
+    assert (rows[:2] != rows[3:5]).any()

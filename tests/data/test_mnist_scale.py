@@ -139,14 +139,3 @@ def test_images_of_another_size_are_refused(tmp_path):
     np.savez(tmp_path / "small.npz", images=np.zeros((20, 8, 8), np.uint8), labels=np.zeros(20, int))
     with pytest.raises(UserError, match=r"images \(8, 8, 1\)"):
         mnist_scale.read_pool(f"npz:{tmp_path / 'small.npz'}")
-
-
-def test_an_epoch_holds_every_row_and_fills_its_last_batch_by_repetition():
-    orders = {(s, e): np.random.default_rng([s, e]).permutation(20) for s in range(2) for e in range(3)}
-    block = mnist_scale.whole_epochs(20, 8, lambda seed, epoch: orders[seed, epoch])
-    rows = block(1, 0, 9)
-    for epoch in range(3):
-        of_epoch = rows[3 * epoch : 3 * epoch + 3]
-        np.testing.assert_array_equal(of_epoch[:2].ravel(), orders[1, epoch][:16])
-        np.testing.assert_array_equal(of_epoch[2], np.tile(orders[1, epoch][16:], 2))
-    np.testing.assert_array_equal(block(1, 4, 3), rows[4:7])

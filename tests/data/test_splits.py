@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrepro.data import read_split, table_from_arrays
+from jaxrepro.data.splits import balanced_part
 from jaxrepro.errors import UserError
 
 
@@ -60,3 +61,13 @@ def test_a_missing_test_split_of_a_source_with_one_split_suggests_to_cut_it():
 
 def test_validation_is_another_name_of_valid():
     assert read_split(splits(train=10, valid=4), "validation[:50%]").num_rows == 2
+
+
+def test_a_balanced_part_has_as_many_rows_of_every_class_as_it_can():
+    labels = np.repeat([0, 1, 2], [50, 30, 4])
+    table = table_from_arrays("t", {"label": labels, "row": np.arange(84)})
+    part = balanced_part(table, "label", 28).arrays()  # ten of each of the three classes
+    np.testing.assert_array_equal(np.bincount(part["label"]), [10, 10, 4])
+    np.testing.assert_array_equal(part["label"], labels[part["row"]])
+    assert len(set(part["row"])) == 24
+    assert part["row"][9] > 9  # drawn at random, not the first ones

@@ -1,0 +1,50 @@
+"""Where the images of train, valid and test lie in the attributes of a Synbols dataset."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxrepro.data import Table
+
+MOST_POINTS = 1500  # of a split
+PANELS = (("rotation", "scale"), ("translation_x", "translation_y"), ("label", "font"))
+WORDS = {"rotation": "rotation (rad)", "label": "character (number)", "font": "font (number)"}
+COLOURS = {"train": "#64748b", "valid": "#d97706", "test": "#2563eb"}
+
+
+def draw_splits(tables: Mapping[str, Table]) -> Any:
+    """Returns a matplotlib Figure with a point per image, or None for data without these attributes.
+
+    Args:
+      tables: split -> table; columns as of `jaxrepro.synbols.columns`.
+    """
+    from matplotlib.figure import Figure
+
+    panels = [p for p in PANELS if all(name in t.columns for name in p for t in tables.values())]
+    if not panels:
+        return None
+    figure = Figure(figsize=(4.3 * len(panels), 4.2), layout="constrained")
+    chosen = {name: _some_rows(table) for name, table in tables.items()}
+    for ax, (x, y) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        for name, rows in chosen.items():
+            ax.scatter(
+                _spread(rows[x]), _spread(rows[y]), s=4, alpha=0.6, linewidths=0, color=COLOURS.get(name), label=name
+            )
+        ax.set(xlabel=WORDS.get(x, x.replace("_", " ")), ylabel=WORDS.get(y, y.replace("_", " ")))
+        ax.spines[["top", "right"]].set_visible(False)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False, markerscale=4)
+    return figure
+
+
+def _some_rows(table: Table) -> dict[str, np.ndarray]:
+    order = np.random.default_rng(0).permutation(table.num_rows)
+    return table.take(np.sort(order[:MOST_POINTS]))
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Returns class numbers moved by a random part of their distance, so that points do not hide each other."""
+    if not np.issubdtype(values.dtype, np.integer):
+        return values
+    return values + np.random.default_rng(values.size).uniform(-0.35, 0.35, values.shape)

@@ -1,0 +1,48 @@
+"""Confusion matrices and pictures of mistakes."""
+
+import numpy as np
+
+from jaxrepro.data import table_from_arrays
+from jaxrepro.evaluators.mistakes import MISTAKE_COLUMNS, confusion, draw_confusion, draw_mistakes, most_confused
+from jaxrepro.evaluators.split_scatter import draw_splits
+
+LABELS = np.array([0, 0, 0, 1, 1, 2])
+PREDICTED = np.array([0, 2, 2, 1, 0, 2])
+
+
+def test_the_matrix_counts_true_classes_in_rows_and_predictions_in_columns():
+    np.testing.assert_array_equal(confusion(LABELS, PREDICTED, 3), [[1, 0, 2], [1, 1, 0], [0, 0, 1]])
+
+
+def test_the_most_confused_pairs_are_shares_of_the_true_class_and_never_right_answers():
+    assert most_confused(confusion(LABELS, PREDICTED, 3)) == [(0, 2, 2 / 3), (1, 0, 0.5)]
+
+
+def test_a_class_without_images_is_no_division_by_zero():
+    matrix = confusion(np.array([0]), np.array([0]), 3)
+    assert most_confused(matrix) == []
+    assert "no mistakes" in [t.get_text() for t in draw_confusion(matrix, "abc").axes[1].texts]
+
+
+def test_mistakes_are_shown_from_the_most_confident_on_and_right_answers_never():
+    images = np.zeros((6, 8, 8, 1), np.uint8)
+    found = {"label": LABELS, "predicted": PREDICTED, "confidence": np.array([0.9, 0.3, 0.8, 0.99, 0.5, 0.7])}
+    figure = draw_mistakes(images, found, ("a", "b", "c"))
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert titles == ["a → c  80 %", "b → a  50 %", "a → c  30 %"]
+    assert len(figure.axes) == MISTAKE_COLUMNS
+    right = {**found, "predicted": LABELS}
+    assert draw_mistakes(images, right, ("a", "b", "c")) is None
+
+
+def test_every_split_has_its_points_in_every_panel_that_the_data_has():
+    generator = np.random.default_rng(0)
+    names = ("rotation", "scale", "label", "font")
+
+    def table(n):
+        return table_from_arrays("t", {k: generator.uniform(1, 2, n) for k in names})
+
+    figure = draw_splits({"train": table(30), "valid": table(10), "test": table(20)})
+    assert len(figure.axes) == 2
+    assert [len(points.get_offsets()) for points in figure.axes[0].collections] == [30, 10, 20]
+    assert draw_splits({"train": table_from_arrays("t", {"label": np.zeros(3)})}) is None

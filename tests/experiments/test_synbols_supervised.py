@@ -1,0 +1,388 @@
+"""The protocol of Synbols' tables 1 and 2: schedule, augmentation, seeds, resuming, cells; on tiny networks."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxrepro import config_file, loop
+from jaxrepro.config import (
+    CheckpointConfig,
+    DataConfig,
+    EvalConfig,
+    LogConfig,
+    OptimConfig,
+    Precision,
+    TrainConfig,
+    parse,
+)
+from jaxrepro.data.pil_augment import PlusConfig
+from jaxrepro.errors import UserError
+from jaxrepro.experiments import synbols_supervised as supervised
+from jaxrepro.experiments.synbols_supervised import ModelConfig, PlateauConfig, TaskConfig, Weights
+from jaxrepro.report.reference import load_reference
+from jaxrepro.step import QUICK_COMPILE
+from jaxrepro.synbols.splits import STANDARD
+
+KEY = jax.random.key(0)
+FILES = {"synbols_supervised": "table1", "synbols_ood": "table2"}
+
+
+prepare = jax.jit(supervised.prepare, static_argnums=0, compiler_options=QUICK_COMPILE)
+
+
+def config_of(name, preset="paper", point=()):
+    config = config_file.load(f"configs/{name}.py:{preset}")
+    for path, value in dict(point).items():
+        config_file.set_value(config, path, value)
+    return parse(supervised.Config, config)
+
+
+def tiny(**changes):
+    defaults = {
+        "experiment": "synbols_supervised",
+        "name": "synbols_supervised",
+        "train": TrainConfig(duration="6 epochs", batch_size=16),
+        "optim": OptimConfig(lr=4e-4),
+        "data": DataConfig(source="synbols:default-bw?num_samples=60&resolution=8&auxiliary=false"),
+        "model": ModelConfig("Conv-4 GAP", channels=(2, 2, 2, 4)),
+        "task": TaskConfig(column="Synbols Default 100k", image_size=8),
+        "eval": EvalConfig(every="2 epochs", batch_size=32),
+        "log": LogConfig(every="1 epochs"),
+        "checkpoint": CheckpointConfig(every="1 epochs"),
+    }
+    return supervised.Config(**defaults | changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Keeps compiled programs for this module, because whole, interrupted and resumed runs are the same program."""
+    settings = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled"))}
+    settings |= {"jax_persistent_cache_min_compile_time_secs": 0.2}
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+# The paper's settings
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("preset", ["paper", "report"])
+def test_the_sweep_has_every_published_cell_of_its_version_three_times(name, preset):
+    points = config_file.sweep_points(f"configs/{name}.py:{preset}")
+    cells, version = {}, "v1" if preset == "paper" else "v2"
+    for point in points:
+        config = config_of(name, preset, point)
+        assert config.version == version
+        assert (config.train.batch_size, config.optim.lr) == (
+            (128, 1e-4) if "WRN" in config.model.name else (512, 4e-4)
+        )
+        cell = (FILES[name], supervised.row_of(config), supervised.column_of(config, config.task.num_train), "accuracy")
+        cells.setdefault(cell, set()).update(config.seeds)
+    source = "paper" if preset == "paper" else "repository"
+    printed = {p.cell for p in load_reference(name, version) if p.source == source}
+    assert set(cells) == printed
+    assert set(map(frozenset, cells.values())) == {frozenset({3, 42, 123})}
+    assert len(points) == 3 * len(cells)
+    assert len({config_file.point_name(p) for p in points}) == len(points)
+
+
+def test_the_two_versions_of_the_data_differ_in_their_letters_only():
+    for name in FILES:
+        for column in ("Synbols Default 100k", "Stratified Rotation"):
+            sources = {}
+            for preset in ("paper", "report"):
+                points = config_file.sweep_points(f"configs/{name}.py:{preset}")
+                found = [config_of(name, preset, p).data.source for p in points if p.get("task.column") == column]
+                sources |= {preset: found[0]} if found else {}
+            if sources:
+                assert sources["paper"].replace("&auxiliary=false", "") == sources["report"]
+
+
+SPLITS = {  # specified by the paper, and where different by the released code
+    "Default i.i.d.": ("random", "random"),
+    "Stratified Font": ("stratified_font", "stratified_font_sorted"),
+    "Stratified Scale": ("stratified_scale", "stratified_scale"),
+    "Stratified Rotation": ("stratified_rotation", "stratified_rotation"),
+    "Compositional Rot-Scale": ("compositional_rotation_scale", "compositional_rotation_scale_60_80"),
+    "Stratified x-Translation": ("stratified_translation-x", "stratified_translation-x"),
+    "Less Variations Stratified Char": ("stratified_char", "stratified_char_sorted"),
+}
+
+
+@pytest.mark.parametrize("preset", ["paper", "report"])
+def test_every_column_out_of_distribution_has_its_own_partition(preset):
+    for point in config_file.sweep_points(f"configs/synbols_ood.py:{preset}"):
+        config = config_of("synbols_ood", preset, point)
+        data, _, split = config.data.source.rpartition("&split=")
+        assert split == SPLITS[config.task.column][preset == "report"]
+        assert split in STANDARD
+        fonts = config.task.column.startswith("Less")
+        assert config.task.label == ("font" if fonts else "label")
+        assert data.startswith("synbols:less-variations?" if fonts else "synbols:default?")
+
+
+def test_a_trimmed_part_has_as_many_of_every_letter():
+    config = tiny(task=TaskConfig(trim=(6, 6, 6), image_size=8))
+    for table in supervised.load(config).values():
+        assert np.bincount(table.arrays()["label"]).max() == 1
+
+
+def test_digits_are_classified_on_their_official_test_set_which_also_validates():
+    config = tiny(data=DataConfig(source="mnist5k", valid="test"), augment=PlusConfig(plus=True))
+    experiment = supervised.build(config)
+    state = jax.eval_shape(experiment.init, KEY)
+    assert state.variables["params"]["Conv_0"]["kernel"].shape == (3, 3, 1, 2)
+    assert state.variables["params"]["Dense_0"]["bias"].shape == (10,)
+    valid, test = (e.arrays for e in experiment.evaluators)
+    np.testing.assert_array_equal(valid["image"], test["test"]["image"])
+
+
+def test_an_epoch_of_sixty_thousand_images_has_118_or_469_steps():
+    from jaxrepro.data import make_source, table_from_arrays
+
+    table = table_from_arrays("t", {"x": np.zeros(60_000, np.uint8)})
+    for batch_size, steps in ((512, 118), (128, 469)):
+        source, _ = make_source(table, batch_size, columns=("x",), resident_limit_mb=1, whole_epochs=True)
+        assert source.steps_per_epoch == steps
+
+
+def test_num_params_of_print_mode_are_the_published_ones():
+    shapes = jax.eval_shape(lambda: supervised.init_params(config_of("synbols_supervised"), KEY))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 395_578
+
+
+def test_pixels_go_to_minus_one_and_one_and_other_sizes_are_resized():
+    images = jnp.array([[[[0]], [[255]]], [[[255]], [[0]]]], jnp.uint8).reshape(1, 2, 2, 1)
+    images = jnp.repeat(jnp.repeat(images, 4, axis=1), 4, axis=2)
+    config = tiny()
+    np.testing.assert_allclose(prepare(config, images)[0, :, :, 0][[0, 0], [0, 7]], [-1, 1])
+    digit = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1)), jnp.uint8)
+    larger = prepare(dataclasses.replace(config, task=TaskConfig(image_size=32)), digit)
+    from PIL import Image
+
+    pillow = Image.fromarray(np.asarray(digit[0, :, :, 0])).resize((32, 32), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose((larger[0, :, :, 0] + 1) * 127.5, np.asarray(pillow), atol=1.01)
+
+
+def test_augmentation_is_in_training_only_and_with_plus_only():
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)), jnp.uint8)
+    plain = prepare(tiny(), images)
+    plus = tiny(augment=PlusConfig(plus=True))
+    np.testing.assert_array_equal(prepare(tiny(), images, KEY), plain)
+    np.testing.assert_array_equal(prepare(plus, images), plain)
+    assert (jnp.abs(prepare(plus, images, KEY) - plain).max((1, 2, 3)) > 0.1).all()
+
+
+def test_grey_images_are_warped_but_keep_their_colours():
+    plus = tiny(augment=PlusConfig(plus=True, max_rotation=0.0, max_shear=0.0, max_translation=0.0, scale=(1.0, 1.0)))
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1)), jnp.uint8)
+    np.testing.assert_allclose(prepare(plus, images, KEY), prepare(plus, images), atol=1e-5)
+
+
+# One step
+
+
+@pytest.fixture(scope="module")
+def built():
+    """A tiny experiment with an L2 term that shows, its first state, and a batch."""
+    experiment = supervised.build(tiny(l2=1.0))
+    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(KEY)
+    rows = jnp.asarray(experiment.source.block(0, 0, 1)[0])
+    return experiment, state, experiment.draw(state, experiment.source.arrays, rows, KEY)
+
+
+@pytest.fixture(scope="module")
+def update(built):
+    return jax.jit(built[0].update)
+
+
+def with_reductions(state, number):
+    return state.replace(plateau=state.plateau.replace(num_reductions=jnp.int32(number)))
+
+
+def distance(a, b):
+    return float(optax.tree_utils.tree_norm(jax.tree.map(lambda x, y: x - y, a, b)))
+
+
+def test_a_step_is_that_of_adam_with_l2_in_the_gradient_of_every_parameter(built, update):
+    _, state, batch = built
+    config, params = tiny(), state.variables["params"]
+    network = supervised.make_network(config, 26)
+    prepared = {"image": supervised.prepare(config, batch["image"]), "label": batch["label"]}
+    loss = lambda p: supervised.loss(config, network, p, state.variables["batch_stats"], prepared, KEY)[0]  # noqa: E731
+    total = jax.tree.map(lambda g, p: g + 1.0 * p, jax.jit(jax.grad(loss))(params), params)
+    expected = jax.tree.map(lambda p, g: p - 4e-4 * g / (jnp.abs(g) + 1e-8), params, total)  # Adam's first step
+    new, _ = update(state, batch, KEY)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=4e-6), new.variables["params"], expected)
+
+
+def test_the_rate_is_a_tenth_after_a_reduction(built, update):
+    _, state, batch = built
+    steps, rates = [], []
+    for reductions in range(4):
+        new, metrics = update(with_reductions(state, reductions), batch, KEY)
+        steps.append(distance(new.variables["params"], state.variables["params"]))
+        rates.append(float(metrics["learning_rate"]))
+    np.testing.assert_allclose(rates, [4e-4, 4e-5, 4e-6, 4e-7], rtol=1e-5)
+    np.testing.assert_allclose(np.array(steps[:3]) / steps[0], [1, 0.1, 0.01], rtol=0.02)
+
+
+def test_a_seed_that_has_stopped_waits_for_the_others_unchanged(built, update):
+    _, state, batch = built
+    stopped = with_reductions(state, 4)
+    new, metrics = update(stopped, batch, KEY)
+    jax.tree.map(np.testing.assert_array_equal, new, stopped)
+    assert np.isfinite(float(metrics["loss"].value))
+
+
+def test_the_transition_judges_the_loss_of_the_validation_set(built):
+    experiment, state, _ = built
+    transition = experiment.transitions[0]
+    assert transition.every == experiment.source.steps_per_epoch == 3
+    new = jax.jit(transition.fn)(state, transition.arrays, KEY)
+    config = tiny()
+    network = supervised.make_network(config, 26)
+    logits = network.apply(state.variables, supervised.prepare(config, transition.arrays["image"]), False)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, transition.arrays["label"])
+    np.testing.assert_allclose(new.plateau.best, losses.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["MLP", "WRN-28-4"])
+def test_other_models_take_a_step_in_bfloat16_with_parameters_in_float32(name):
+    model = ModelConfig(name)
+    experiment = supervised.build(
+        tiny(model=model, precision=Precision.BFLOAT16, augment=PlusConfig(plus=name != "MLP"))
+    )
+    shapes = jax.eval_shape(experiment.init, KEY)
+    x = jax.ShapeDtypeStruct((16,), jnp.int32)
+    batch = jax.eval_shape(lambda x: {k: a[x] for k, a in map_arrays(experiment).items()}, x)
+    new, metrics = jax.eval_shape(experiment.update, shapes, batch, KEY)
+    assert jax.tree.map(lambda a: a.dtype, new) == jax.tree.map(lambda a: a.dtype, shapes)
+    assert {a.dtype for a in jax.tree.leaves(new.variables)} == {jnp.dtype(jnp.float32)}
+    assert {a.dtype for a in jax.tree.leaves(metrics)} == {jnp.dtype(jnp.float32)}
+
+
+def map_arrays(experiment):
+    return jax.tree.map(jnp.asarray, experiment.source.arrays)
+
+
+# Whole runs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run whose rate is reduced after every epoch without improvement and which stops early."""
+    workdir = tmp_path_factory.mktemp("supervised")
+    config = tiny(
+        train=TrainConfig(duration="40 epochs", batch_size=16),
+        plateau=PlateauConfig(patience=1),
+        optim=OptimConfig(lr=0.01),
+    )
+    return config, workdir, loop.train(config, supervised.build(config), workdir)
+
+
+def train_lines(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["split"] == "train"]
+
+
+def test_a_run_ends_with_the_epoch_of_the_last_reduction(finished):
+    _, workdir, results = finished
+    rates = [line["learning_rate"] for line in train_lines(workdir)]
+    assert len(rates) == results.step / 3 < 40
+    # Of 0.01 no rounding error postpones the end: three rates.
+    np.testing.assert_allclose(sorted(set(np.round(np.log10(rates), 2))), [-4, -3, -2], atol=0.01)
+    assert "test/accuracy" in results.metrics
+
+
+def test_a_run_reports_its_cell_and_that_it_had_fewer_images(finished):
+    _, _, results = finished
+    record, size = results.records
+    assert (record["table"], record["row"], record["column"]) == (
+        "table1", "Conv-4 GAP", "Synbols Default 100k (36 images)"
+    )  # fmt: skip
+    assert record["value"] == results.metrics["test/accuracy"][0]
+    assert 0 <= record["value"] <= 100
+    assert (size["metric"], size["value"]) == ("num_params", 348)
+
+
+def test_a_run_draws_confusion_and_mistakes(finished):
+    _, workdir, _ = finished
+    assert {"confusion.png", "mistakes.png"} <= {p.name for p in (workdir / "figures").glob("*.png")}
+
+
+def test_stopped_and_resumed_in_the_middle_of_the_schedule_a_run_ends_with_the_same_bits(finished, tmp_path):
+    config, workdir, results = finished
+    cut = dataclasses.replace(config, train=TrainConfig(duration="4 epochs", batch_size=16))
+    assert results.step > 4 * 3
+    loop.train(cut, supervised.build(cut), tmp_path)
+    (tmp_path / "checkpoints" / "12").rename(tmp_path / "unused")  # epoch 4's end is no last step in the whole run
+    again = loop.train(config, supervised.build(config), tmp_path)
+    assert again.timing["resumed_at_step"] == 9
+    assert again.metrics == results.metrics
+    assert again.records == results.records
+    assert [line["learning_rate"] for line in train_lines(tmp_path)] == [
+        line["learning_rate"] for line in train_lines(workdir)
+    ]
+
+
+def test_the_best_epoch_is_tested_where_it_is_asked_for(tmp_path):
+    """With a rate that ruins the network, its first validation is the best one."""
+    config = tiny(tested=Weights.BEST, optim=OptimConfig(lr=3.0), train=TrainConfig(duration="4 epochs", batch_size=16))
+    experiment = supervised.build(config)
+    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(KEY)
+    transition = experiment.transitions[0]
+    first = jax.jit(transition.fn)(state, transition.arrays, KEY)
+    jax.tree.map(np.testing.assert_array_equal, first.best, state.variables)
+    worse = first.replace(variables=jax.tree.map(lambda a: 30 * a + 5, first.variables))
+    after = jax.jit(transition.fn)(worse, transition.arrays, KEY)
+    jax.tree.map(np.testing.assert_array_equal, after.best, state.variables)
+    test = next(e for e in experiment.evaluators if e.name == "test")
+    arrays = jax.tree.map(jnp.asarray, test.arrays)
+    assert test.fn(after, arrays, KEY).metrics["loss"] == pytest.approx(test.fn(first, arrays, KEY).metrics["loss"])
+
+
+def test_the_partition_out_of_distribution_is_drawn(tmp_path):
+    source = "synbols:default-bw?num_samples=60&resolution=8&auxiliary=false&split=stratified_rotation"
+    config = tiny(experiment="synbols_ood", name="synbols_ood", data=DataConfig(source=source))
+    experiment = supervised.build(config)
+    tables = supervised.load(config)
+    rotation = {split: table.arrays()["rotation"] for split, table in tables.items()}
+    assert rotation["valid"].max() <= rotation["train"].min()
+    assert rotation["train"].max() <= rotation["test"].min()
+    test = experiment.evaluators[1]
+    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(KEY)
+    found = test.fn(state, jax.tree.map(jnp.asarray, test.arrays), KEY)
+    assert set(found.pictures) == {"confusion", "mistakes", "split"}
+    assert found.records[0].table == "table2"
+
+
+# What users get wrong
+
+
+def test_a_column_that_the_data_lacks_is_a_users_error():
+    with pytest.raises(UserError, match=r"config.task.label: 'fonts'; did you mean 'font'"):
+        supervised.build(tiny(task=TaskConfig(label="fonts", image_size=8)))
+
+
+def test_images_without_a_symbol_cannot_be_classified():
+    table = {"train": np.array([0, -1, 2])}
+    from jaxrepro.data import table_from_arrays
+
+    tables = {k: table_from_arrays(k, {"label": v}) for k, v in table.items()}
+    with pytest.raises(UserError, match="images without a class"):
+        supervised.class_names(tiny(), tables)
+
+
+def test_channels_are_for_conv4_only():
+    with pytest.raises(UserError, match="Conv-4 only"):
+        ModelConfig("MLP", channels=(1, 2, 3, 4))
