@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from jaxrepro.errors import check
 from jaxrepro.layers import Conv, ConvTranspose, max_pool
+from jaxrepro.layers.torch_init import torch_bias, torch_uniform
 
 WEIGHT_STD = 0.02  # of all initial weights, and of the batch norms' initial scales about 1
 
@@ -149,15 +150,6 @@ def scale_init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax
     return 1 + WEIGHT_STD * jax.random.normal(key, shape, dtype)
 
 
-def torch_init(fan_in: int) -> Callable[..., jax.Array]:
-    """Returns the initialiser of PyTorch's dense layers, weights and biases alike: U(-b, b), b = fan_in**-0.5."""
-
-    def init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -1, 1) * fan_in**-0.5
-
-    return init
-
-
 def with_labels(x: jax.Array, labels: jax.Array | None, num_labels: int) -> jax.Array:
     """Returns x [B, ..., C] with the one-hot labels [B] as further channels; x itself without labels."""
     if not num_labels:
@@ -188,8 +180,8 @@ def transposed_padding(kernel: int, stride: int) -> tuple[tuple[int, int], tuple
 
 def dense_end(config: DCGANConfig, features: int, fan_in: int, dtype: jnp.dtype) -> nn.Dense:
     plain = config.ends == Ends.PLAIN_DENSE
-    init = torch_init(fan_in) if plain else weights_init
-    return nn.Dense(features, use_bias=plain, kernel_init=init, bias_init=init, dtype=dtype)
+    init = torch_uniform if plain else weights_init
+    return nn.Dense(features, use_bias=plain, kernel_init=init, bias_init=torch_bias(fan_in), dtype=dtype)
 
 
 class Generator(nn.Module):
