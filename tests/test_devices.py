@@ -50,6 +50,7 @@ def test_a_batch_that_does_not_split_over_the_devices_is_refused(tmp_path):
     assert "config.train.batch_size is 12; it must be a multiple of 8" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_match_one(one_device, tmp_path):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

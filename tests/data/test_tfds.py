@@ -179,6 +179,7 @@ def run_launcher(*arguments):
     return launch.main(["launch.py", *arguments])
 
 
+@pytest.mark.slow
 def test_the_paper_config_trains_on_a_prepared_copy_from_the_command_line(copy, tmp_path):
     full_size = {"data.source": "tfds:cifar10", "model.image_shape": "(32,32,3)", "model.num_blocks": 3}
     changes = full_size | {"train.duration": "3 steps"}
