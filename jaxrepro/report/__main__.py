@@ -54,7 +54,8 @@ def write_report(out: Path, experiments: dict[str, tuple[list[Run], list[dict], 
     body, drawn = ["<header><h1>Tables and figures</h1></header>"], []
     for experiment, (runs, records, table) in experiments.items():
         pictures = []
-        for name, figure in figures.draw(experiment, records).items():
+        drawings = figures.draw(experiment, records) | figures.draw_runs(experiment, runs)
+        for name, figure in drawings.items():
             pictures.append(out / "figures" / f"{experiment}_{name}.png")
             save_picture(pictures[-1], figure)
         captions = {f"{experiment}_{k}": v for k, v in figures.CAPTIONS.items()} | captions_of(out / "figures")

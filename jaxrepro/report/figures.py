@@ -19,6 +19,11 @@ FIGURES: dict[str, Callable[[Sequence[Mapping]], dict[str, Any]]] = {
     "yoto": yoto.figures,
 }
 
+FIGURES_OF_RUNS: dict[str, Callable[[Sequence[Run]], dict[str, Any]]] = {
+    "synbols_ood": synbols_classification.figures_of_runs,
+    "synbols_supervised": synbols_classification.figures_of_runs,
+}
+
 DERIVED: dict[str, Callable[[Sequence[Run], Sequence[Mapping]], list[dict]]] = {
     "sesn": sesn.derived,
     "synbols_ood": synbols_classification.derived,
@@ -45,6 +50,8 @@ CAPTIONS = {
     "accuracies": "Test accuracies by model and data set, mean and one standard deviation over seeds; hollow where "
     "ours is trained on fewer images. Paper: 26 letters (v1). The authors' later table, which the reproduction re-ran: "
     "48 symbols (v2).",
+    "learning_curves": "Figure 1 of the reproduction. Loss and accuracy on the validation set, mean and one standard "
+    "deviation over seeds; training ends with the fourth fall of the learning rate.",
     "confusion": "How often images of a class (rows) get another label (columns), and the most frequent mistakes.",
     "mistakes": "Wrong labels with the greatest probability.",
     "split": "Which images are train, valid and test. Letters are numbered in the order of the alphabet, fonts in that "
@@ -64,3 +71,8 @@ def derive(experiment: str, runs: Sequence[Run], records: Sequence[Mapping]) -> 
 def draw(experiment: str, records: Sequence[Mapping]) -> dict[str, Any]:
     """Returns {name: matplotlib Figure} for the records of an experiment; {} where it has no such figures."""
     return FIGURES[experiment](records) if experiment in FIGURES else {}
+
+
+def draw_runs(experiment: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """Returns {name: matplotlib Figure} of what only the folders of several runs hold, such as learning curves."""
+    return FIGURES_OF_RUNS[experiment](runs) if experiment in FIGURES_OF_RUNS else {}

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from jaxrepro.report.curves import mean_over_seeds
 from jaxrepro.report.reference import PublishedRecord, PublishedSource, load_reference
-from jaxrepro.report.runs import Run, as_number
+from jaxrepro.report.runs import Curve, Run, as_number, read_curves
 from jaxrepro.report.tables import mean_and_std
 from jaxrepro.report.yoto import TITLE, style_axes
 
@@ -29,6 +30,8 @@ MARKS = {
     "reproduction (v2)": ("^", "#0f9d6e"),
 }
 PANELS_PER_ROW = 4
+LINES = dict(zip(ROWS, ("#64748b", "#d97706", "#2563eb", "#0f9d6e", "#0f9d6e", "#9333ea", "#9333ea")))
+CURVES = ("loss", "accuracy")  # of the validation set
 
 Values = dict[tuple[str, str], list[float]]  # (column, row) -> one number per seed
 
@@ -92,6 +95,64 @@ def figures(records: Iterable[Mapping]) -> "dict[str, Figure]":
     """Returns the figures that the records have data for: "accuracies"."""
     figure = draw_accuracies(list(records))
     return {} if figure is None else {"accuracies": figure}
+
+
+def figures_of_runs(runs: Sequence[Run]) -> "dict[str, Figure]":
+    """Returns {"learning_curves": figure 1 of the reproduction} of two runs or more, {} of less."""
+    lines: dict[str, dict[str, list[Run]]] = {}
+    for run in runs:
+        cell = next((r for r in run.records if r["table"] in TABLES and r["metric"] == "accuracy"), None)
+        if cell is not None:
+            lines.setdefault(cell["column"], {}).setdefault(cell["row"], []).append(run)
+    return {"learning_curves": draw_learning_curves(lines)} if sum(map(len, lines.values())) > 1 else {}
+
+
+def validation_curve(runs: Sequence[Run], metric: str) -> tuple[list[float], list[float], list[float]]:
+    """Returns (thousands of training images seen, means, deviations) over all seeds of runs of one cell."""
+    points: dict[float, list[float]] = {}
+    for run in runs:
+        batch_size = run.config["config"]["train"]["batch_size"]
+        curve = read_curves(run.run_dir / "metrics.jsonl").get(metric, {}).get("valid", Curve([], []))
+        for i, step in enumerate(curve.steps):
+            points.setdefault(step * batch_size / 1000, []).extend(values[i] for values in curve.values)
+    seen = sorted(points)
+    length = max(map(len, points.values()), default=0)
+    padded = [points[x] + [math.nan] * (length - len(points[x])) for x in seen]
+    return seen, *mean_over_seeds(Curve([], [list(v) for v in zip(*padded)]))
+
+
+def draw_learning_curves(lines: Mapping[str, Mapping[str, Sequence[Run]]]) -> "Figure":
+    """Draws validation loss and accuracy over training: a pair of panels per column, a line per model.
+
+    A line is the mean over seeds, its band ± one sample standard deviation. "+" is dashed.
+    """
+    from matplotlib.figure import Figure
+
+    width = min(len(lines), PANELS_PER_ROW)
+    height = -(-len(lines) // width)
+    figure = Figure(figsize=(3.4 * width + 0.8, 4.8 * height + 0.5), layout="constrained")
+    panels = figure.subplots(2 * height, width, squeeze=False)
+    for ax in panels.ravel():
+        ax.set_axis_off()
+    for i, (column, models) in enumerate(lines.items()):
+        for j, metric in enumerate(CURVES):
+            ax = panels[2 * (i // width) + j, i % width]
+            ax.set_axis_on()
+            style_axes(ax)
+            ax.set_ylabel({"loss": "validation loss (nats)", "accuracy": "validation accuracy (%)"}[metric], fontsize=9)
+            for row in sorted(models, key=ROWS.index):
+                seen, means, stds = validation_curve(models[row], metric)
+                style = "--" if row.endswith("+") else "-"
+                ax.plot(seen, means, style, color=LINES[row], linewidth=1.5, label=row)
+                low, high = ([m + sign * s for m, s in zip(means, stds)] for sign in (-1, 1))
+                ax.fill_between(seen, low, high, color=LINES[row], alpha=0.18, linewidth=0)
+        panels[2 * (i // width), i % width].set_title(column.replace(" (", "\n("), **TITLE)
+        panels[2 * (i // width) + 1, i % width].set_xlabel("training images seen (thousands)", fontsize=9)
+    entries = {}
+    for ax in panels.ravel():
+        entries |= dict(zip(*ax.get_legend_handles_labels()[::-1]))
+    figure.legend(entries.values(), entries.keys(), loc="outside upper right", ncols=len(entries), frameon=False)
+    return figure
 
 
 def published_column(column: str) -> str:

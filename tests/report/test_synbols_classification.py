@@ -1,12 +1,13 @@
 """Tables 1 and 2 beside the published numbers of the same data, deviations and costs, from made-up runs."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from jaxrepro.errors import UserError
 from jaxrepro.report import synbols_classification as report
-from jaxrepro.report.figures import CAPTIONS, derive, draw
+from jaxrepro.report.figures import CAPTIONS, derive, draw, draw_runs
 from jaxrepro.report.reference import load_reference
 from jaxrepro.report.runs import Run
 from jaxrepro.report.tables import MISSING, join, merge_runs, to_markdown
@@ -97,3 +98,33 @@ def test_a_panel_per_column_shows_ours_and_all_publications():
 def test_a_column_of_fewer_images_belongs_to_the_published_one():
     assert report.published_column("Synbols Default 100k (12,000 images)") == DEFAULT
     assert report.published_column("Less Variations Stratified Char") == "Less Variations Stratified Char"
+
+
+def run_folder(path, records, lines, *, batch_size=512):
+    path.mkdir()
+    text = "".join(json.dumps({"split": "valid"} | line) + "\n" for line in lines)
+    (path / "metrics.jsonl").write_text(text, encoding="utf-8")
+    run = run_of(records, name=str(path))
+    return Run(run.run_dir, run.results, {"config": run.config["config"] | {"train": {"batch_size": batch_size}}})
+
+
+def test_learning_curves_show_mean_and_spread_of_all_seeds_of_a_model_over_the_images_seen(tmp_path):
+    def lines(*losses):
+        return [{"step": 100 * (i + 1), "loss": v, "accuracy": 10 * v} for i, v in enumerate(losses)]
+
+    wide = accuracy("WRN-28-4+", DEFAULT, 70.0)
+    runs = [
+        run_folder(tmp_path / "a", accuracy("MLP", DEFAULT, 30.0), lines(3.0, 2.0)),
+        run_folder(tmp_path / "b", accuracy("MLP", DEFAULT, 31.0), lines(5.0)),  # stopped earlier
+        run_folder(tmp_path / "c", wide, lines(4.0, 1.0), batch_size=128),
+    ]
+    seen, means, stds = report.validation_curve(runs[:2], "loss")
+    assert (seen, means) == ([51.2, 102.4], [4.0, 2.0])
+    assert stds == pytest.approx([2**0.5, 0])
+    figure = draw_runs("synbols_supervised", runs)["learning_curves"]
+    loss, other = figure.axes
+    assert {line.get_label(): line.get_linestyle() for line in loss.lines} == {"MLP": "-", "WRN-28-4+": "--"}
+    assert list(loss.lines[1].get_xdata()) == [12.8, 25.6]
+    assert list(other.lines[0].get_ydata()) == [40.0, 20.0]
+    assert draw_runs("synbols_supervised", runs[:1]) == {}
+    assert "learning_curves" in CAPTIONS
