@@ -15,9 +15,7 @@ _VISIBLE = 2  # coverage up to which a pixel does not count as the symbol's
 
 def overlap_score(masks: np.ndarray) -> float:
     """Returns the share of pixels where the coverages of all symbols add up to 256 or more."""
-    total = np.zeros(masks.shape[:2], np.uint16)
-    for plane in np.moveaxis(masks, -1, 0):
-        total += plane
+    total = np.add.reduce(np.moveaxis(masks, -1, 0), axis=0, dtype=np.uint16)  # images keep their masks as planes
     return float(np.count_nonzero(total >= 256) / total.size)
 
 
@@ -41,6 +39,7 @@ def _labels(masks: np.ndarray) -> np.ndarray:
         raise UserError(f"an image has {masks.shape[-1]} symbols; flat masks hold 255 labels")
     labels = np.zeros(masks.shape[:2], np.uint8)
     for k, plane in enumerate(np.moveaxis(masks, -1, 0), start=1):
-        # A later label is the larger one.
-        np.maximum(labels, (plane > _VISIBLE) * np.uint8(k), out=labels)
+        own = (plane > _VISIBLE).view(np.uint8)
+        own *= np.uint8(k)
+        np.maximum(labels, own, out=labels)  # a later label is the larger one
     return labels

@@ -6,7 +6,6 @@ and values are divided by 256 and cut off.
 """
 
 import functools
-import sys
 from collections.abc import Sequence
 from statistics import NormalDist
 
@@ -15,7 +14,7 @@ import numpy as np
 from jaxrepro.synbols.rng import fast_bits
 from jaxrepro.synbols.symbols import Image
 
-_RGB = (2, 1, 0) if sys.byteorder == "little" else (1, 2, 3)  # where cairo's 32-bit pixels hold them
+_RGB = (16, 8, 0)  # the bits of cairo's 32-bit pixels where each channel starts
 _QUANTILES = 1 << 16
 
 
@@ -30,8 +29,9 @@ def finish(pixels: np.ndarray, images: Sequence[Image]) -> np.ndarray:
     count, height, width, _ = pixels.shape
     # Channels as planes: NumPy is an order of magnitude slower on the three interleaved ones.
     planes = np.empty((count, 3, height, width), np.uint8)
-    for plane, channel in enumerate(_RGB[::-1] if is_v1 else _RGB):
-        planes[:, plane] = pixels[..., channel]
+    words = pixels.view(np.uint32)[..., 0]
+    for plane, shift in enumerate(_RGB[::-1] if is_v1 else _RGB):
+        planes[:, plane] = words >> shift  # keeps the last eight bits
     if is_gray:
         planes = planes.mean(axis=1, keepdims=True, dtype=np.float32)
     factor, offset = _affine(planes, images, 256.0 if is_v1 else 255.0)
