@@ -1,7 +1,7 @@
-"""VGG-16 without normalisation, and its ImageNet weights from a safetensors file.
+"""VGG-16 without normalisation, and its ImageNet weights from a safetensors file or the Hugging Face hub.
 
     variables = VGG16(96).init(key, images, False)
-    variables = {"params": load_vgg16("vgg16.safetensors", variables["params"])}
+    variables = {"params": load_vgg16("timm/vgg16.tv_in1k", variables["params"])}     # or "vgg16.safetensors"
 
 Simonyan & Zisserman, "Very Deep Convolutional Networks" (2015), configuration D, in the form of torchvision. Synbols
 (Lacoste et al., 2020) uses it for active learning with Monte-Carlo dropout: pass `train=True` to keep dropout active;
@@ -21,7 +21,7 @@ import numpy as np
 from jaxrepro.errors import UserError
 from jaxrepro.layers import Conv, max_pool
 from jaxrepro.layers.torch_init import torch_bias, torch_dense, torch_uniform
-from jaxrepro.models.safetensors import read_safetensors
+from jaxrepro.models.pretrained import read_weights
 
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 POOLED = 7  # rows and columns that the first dense layer sees
@@ -76,17 +76,17 @@ def _shares(length: int, size: int) -> np.ndarray:
     return shares
 
 
-def load_vgg16(path: str | Path, params: Mapping[str, Any]) -> dict[str, Any]:
+def load_vgg16(source: str | Path, params: Mapping[str, Any]) -> dict[str, Any]:
     """Returns parameters with those of a file in place of all but the last layer's, which stay as they are.
 
     Args:
-      path: of a safetensors file with VGG-16's weights.
+      source: a safetensors file with VGG-16's weights, or a repository of the hub, see `models.pretrained`.
       params: of `VGG16`, with the number of classes that is wanted.
 
     Raises:
-      UserError: the file is not a safetensors file, lacks a weight, or holds one of another shape.
+      UserError: they cannot be read, one is missing, or one has another shape.
     """
-    tensors = read_safetensors(path)
+    tensors = read_weights(source)
     convolutions = [name for name in params if name.startswith("Conv_")]
     # In a torchvision Sequential every convolution is followed by a ReLU, and every block by a pooling.
     positions, position = [], 0
@@ -95,30 +95,32 @@ def load_vgg16(path: str | Path, params: Mapping[str, Any]) -> dict[str, Any]:
         position += 2 * len(block) + 1
     loaded = dict(params)
     for i in range(len(convolutions)):
-        weight, bias = _weight_and_bias(tensors, (f"features.{positions[i]}",), path)
+        weight, bias = _weight_and_bias(tensors, (f"features.{positions[i]}",), source)
         loaded[f"Conv_{i}"] = _like(
-            params[f"Conv_{i}"], weight.transpose(2, 3, 1, 0), bias, f"convolution {i + 1}", path
+            params[f"Conv_{i}"], weight.transpose(2, 3, 1, 0), bias, f"convolution {i + 1}", source
         )
     for i, names in enumerate(DENSE_NAMES):
-        weight, bias = _weight_and_bias(tensors, names, path)
+        weight, bias = _weight_and_bias(tensors, names, source)
         size = POOLED if i == 0 else 1
         # Stored over channels, rows, columns; our maps are flattened in the order rows, columns, channels.
         kernel = weight.reshape(len(weight), -1, size, size).transpose(2, 3, 1, 0).reshape(-1, len(weight))
-        loaded[f"Dense_{i}"] = _like(params[f"Dense_{i}"], kernel, bias, f"dense layer {i + 1}", path)
+        loaded[f"Dense_{i}"] = _like(params[f"Dense_{i}"], kernel, bias, f"dense layer {i + 1}", source)
     return loaded
 
 
-def _weight_and_bias(tensors: Mapping[str, np.ndarray], names: tuple[str, ...], path) -> tuple[np.ndarray, np.ndarray]:
+def _weight_and_bias(
+    tensors: Mapping[str, np.ndarray], names: tuple[str, ...], source
+) -> tuple[np.ndarray, np.ndarray]:
     for name in names:
         if f"{name}.weight" in tensors and f"{name}.bias" in tensors:
-            return tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+            return [tensors[f"{name}.{part}"] for part in ("weight", "bias")]
     raise UserError(
-        f"{path} has no weights {' or '.join(f'{n}.weight' for n in names)}; give a file of VGG-16 without BN"
+        f"{source} has no weights {' or '.join(f'{n}.weight' for n in names)}; give a file of VGG-16 without BN"
     )
 
 
-def _like(old: Mapping[str, Any], kernel: np.ndarray, bias: np.ndarray, what: str, path) -> dict[str, jax.Array]:
+def _like(old: Mapping[str, Any], kernel: np.ndarray, bias: np.ndarray, what: str, source) -> dict[str, jax.Array]:
     for name, array in (("kernel", kernel), ("bias", bias)):
         if array.shape != old[name].shape:
-            raise UserError(f"{path}: the {name} of {what} is {array.shape}; VGG-16 needs {old[name].shape}")
+            raise UserError(f"{source}: the {name} of {what} is {array.shape}; VGG-16 needs {old[name].shape}")
     return {"kernel": jnp.asarray(kernel, old["kernel"].dtype), "bias": jnp.asarray(bias, old["bias"].dtype)}
