@@ -16,6 +16,8 @@ import jax.numpy as jnp
 # The grid of the authors' script for SVHN; the report does not say how it chose C.
 C_GRID = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 
+_BLOCK = 200  # rows
+
 
 def decision(weights: jax.Array, features: jax.Array) -> jax.Array:
     """Returns the distance-like scores [N, K] of features [N, D] for weights [D + 1, K], the bias last."""
@@ -98,8 +100,22 @@ def fit(
 
 
 def adjoint(features: jax.Array, values: jax.Array) -> jax.Array:
-    """Returns the transpose of `decision` applied to values [N, K]: [D + 1, K]."""
-    return jnp.concatenate([jnp.matmul(features.T, values, precision="highest"), values.sum(0, keepdims=True)])
+    """Returns the transpose of `decision` applied to values [N, K]: [D + 1, K].
+
+    On CPU in blocks of rows: XLA's product with the transpose of a tall matrix is five times slower than that.
+    """
+    num_blocks = len(features) // _BLOCK if jax.default_backend() == "cpu" else 0
+    blocked = num_blocks * _BLOCK
+
+    def add(total, rows):
+        block, of_block = rows
+        return total + jnp.matmul(of_block.T, block, precision="highest"), None
+
+    total = jnp.matmul(values[blocked:].T, features[blocked:], precision="highest")
+    if num_blocks:
+        blocks = tuple(a[:blocked].reshape(num_blocks, _BLOCK, -1) for a in (features, values))
+        total = jax.lax.scan(add, total, blocks)[0]
+    return jnp.concatenate([total.T, values.sum(0, keepdims=True)])
 
 
 def per_class(weights: jax.Array, margins: jax.Array, c: float | jax.Array) -> jax.Array:
