@@ -102,7 +102,7 @@ def fit(
 def adjoint(features: jax.Array, values: jax.Array) -> jax.Array:
     """Returns the transpose of `decision` applied to values [N, K]: [D + 1, K].
 
-    On CPU in blocks of rows: XLA's product with the transpose of a tall matrix is five times slower than that.
+    On CPU in blocks of rows that fit into the cache, because XLA is slow with the transpose of a tall matrix.
     """
     num_blocks = len(features) // _BLOCK if jax.default_backend() == "cpu" else 0
     blocked = num_blocks * _BLOCK

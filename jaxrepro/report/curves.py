@@ -42,7 +42,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, Curve]]) -> "Figure | None":
         ax.set_xlim(min(steps) - margin, max(steps) + margin)
     for ax in panels[len(names) :]:
         ax.set_axis_off()
-    _add_legend(figure, panels[: len(names)])
+    add_legend(figure, panels[: len(names)])
     return figure
 
 
@@ -85,7 +85,7 @@ def mean_over_seeds(curve: Curve) -> tuple[list[float], list[float]]:
     return means, stds
 
 
-def _add_legend(figure: "Figure", panels: Sequence) -> None:
+def add_legend(figure: "Figure", panels: Sequence) -> None:
     """One legend for all panels, above them."""
     entries = {}
     for ax in panels:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from jaxrepro.report.curves import add_legend
 from jaxrepro.report.reference import PublishedSource, load_reference
 from jaxrepro.report.runs import Run, as_number
 from jaxrepro.report.tables import mean_and_std
@@ -123,10 +124,7 @@ def draw_table2(records: Sequence[Mapping]) -> "Figure | None":
             _mark(ax, ours.get((row, column), []), y + 0.24, OURS, "o", "ours")
     panels[0].set_yticks(range(len(rows)), rows)
     panels[0].invert_yaxis()
-    entries = {}
-    for ax in panels:
-        entries = dict(zip(*ax.get_legend_handles_labels()[::-1])) | entries
-    figure.legend(entries.values(), entries.keys(), loc="outside upper right", ncols=len(entries), frameon=False)
+    add_legend(figure, panels)
     return figure
 
 

@@ -6,10 +6,11 @@ Records are dicts {"table", "row", "column", "metric", "value", "seed"} as the r
 
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jaxrepro.report.curves import mean_over_seeds
+from jaxrepro.report.curves import add_legend, mean_over_seeds
 from jaxrepro.report.reference import PublishedRecord, PublishedSource, load_reference
 from jaxrepro.report.runs import Curve, Run, as_number, read_curves
 from jaxrepro.report.tables import mean_and_std
@@ -30,7 +31,7 @@ MARKS = {
     "reproduction (v2)": ("^", "#0f9d6e"),
 }
 PANELS_PER_ROW = 4
-LINES = dict(zip(ROWS, ("#64748b", "#d97706", "#2563eb", "#0f9d6e", "#0f9d6e", "#9333ea", "#9333ea")))
+COLOURS = dict(zip(ROWS, ("#64748b", "#d97706", "#2563eb", "#0f9d6e", "#0f9d6e", "#9333ea", "#9333ea")))
 CURVES = ("loss", "accuracy")  # of the validation set
 
 Values = dict[tuple[str, str], list[float]]  # (column, row) -> one number per seed
@@ -143,21 +144,23 @@ def draw_learning_curves(lines: Mapping[str, Mapping[str, Sequence[Run]]]) -> "F
             for row in sorted(models, key=ROWS.index):
                 seen, means, stds = validation_curve(models[row], metric)
                 style = "--" if row.endswith("+") else "-"
-                ax.plot(seen, means, style, color=LINES[row], linewidth=1.5, label=row)
+                ax.plot(seen, means, style, color=COLOURS[row], linewidth=1.5, label=row)
                 low, high = ([m + sign * s for m, s in zip(means, stds)] for sign in (-1, 1))
-                ax.fill_between(seen, low, high, color=LINES[row], alpha=0.18, linewidth=0)
-        panels[2 * (i // width), i % width].set_title(column.replace(" (", "\n("), **TITLE)
+                ax.fill_between(seen, low, high, color=COLOURS[row], alpha=0.18, linewidth=0)
+        panels[2 * (i // width), i % width].set_title(title_of(column), **TITLE)
         panels[2 * (i // width) + 1, i % width].set_xlabel("training images seen (thousands)", fontsize=9)
-    entries = {}
-    for ax in panels.ravel():
-        entries |= dict(zip(*ax.get_legend_handles_labels()[::-1]))
-    figure.legend(entries.values(), entries.keys(), loc="outside upper right", ncols=len(entries), frameon=False)
+    add_legend(figure, panels.ravel())
     return figure
 
 
 def published_column(column: str) -> str:
     """Returns the published column that one of ours is a smaller version of: "MNIST (600 images)" -> "MNIST"."""
     return re.sub(r" \([\d,]+ images\)$", "", column)
+
+
+def title_of(column: str) -> str:
+    """Returns the name of a column on lines that are no wider than a panel."""
+    return "\n".join(textwrap.wrap(column.replace("_", " "), 28))
 
 
 def draw_accuracies(records: Sequence[Mapping]) -> "Figure | None":
@@ -181,14 +184,15 @@ def draw_accuracies(records: Sequence[Mapping]) -> "Figure | None":
     if len(ours) < 3 and not any(published_column(column) in order for column in columns):
         return None
     columns.sort(key=lambda c: order.get(published_column(c), len(order)))
-    rows = [r for r in ROWS if any(row == r for _, row in ours) or any(row == r for *_, row in published)]
+    shown = set(ours) | {(c, row) for c in columns for _, other, row in published if other == published_column(c)}
+    rows = [r for r in ROWS if any(row == r for _, row in shown)]
     width = min(len(columns), PANELS_PER_ROW)
     height = -(-len(columns) // width)
     figure = Figure(figsize=(3.1 * width + 1.6, 0.36 * len(rows) * height + 1.1 * height + 0.6), layout="constrained")
     panels = figure.subplots(height, width, sharey=True, squeeze=False).ravel()
     for ax, column in zip(panels, columns):
         style_axes(ax)
-        ax.set_title(column.replace(" (", "\n("), **TITLE)
+        ax.set_title(title_of(column), **TITLE)
         ax.set_xlabel("test accuracy (%)", fontsize=9)
         for y, row in enumerate(rows):
             for i, label in enumerate(MARKS):
@@ -200,10 +204,7 @@ def draw_accuracies(records: Sequence[Mapping]) -> "Figure | None":
         ax.set_axis_off()
     panels[0].set_yticks(range(len(rows)), rows)
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    entries = {}
-    for ax in panels:
-        entries |= dict(zip(*ax.get_legend_handles_labels()[::-1]))
-    figure.legend(entries.values(), entries.keys(), loc="outside upper right", ncols=len(entries), frameon=False)
+    add_legend(figure, panels.ravel())
     return figure
 
 

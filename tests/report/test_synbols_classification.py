@@ -86,7 +86,7 @@ def test_a_panel_per_column_shows_ours_and_all_publications():
     records = [*accuracy("MLP", DEFAULT, 30.0, 31.0), *accuracy("Conv-4 GAP", "Camouflage 100k (12,000 images)", 40.0)]
     figure = draw("synbols_supervised", records)["accuracies"]
     titles = [ax.get_title(loc="left") for ax in figure.axes]
-    assert titles == [DEFAULT, "Camouflage 100k\n(12,000 images)"]
+    assert titles == [DEFAULT, "Camouflage 100k (12,000\nimages)"]
     labels = [set(ax.get_legend_handles_labels()[1]) for ax in figure.axes]
     assert labels[0] == {"ours", "paper (v1)", "repository (v2)", "reproduction (v2)"}
     ours = [c for ax in figure.axes for c in ax.containers if c.get_label() == "ours"]
@@ -128,3 +128,11 @@ def test_learning_curves_show_mean_and_spread_of_all_seeds_of_a_model_over_the_i
     assert list(other.lines[0].get_ydata()) == [40.0, 20.0]
     assert draw_runs("synbols_supervised", runs[:1]) == {}
     assert "learning_curves" in CAPTIONS
+
+
+def test_models_that_nobody_measured_on_the_columns_shown_have_no_line():
+    rows = ("MLP", "Conv-4 Flat", "Conv-4 GAP")
+    records = [r for row in rows for r in accuracy(row, "Black and white, a_long_name_of_a_partition", 50.0)]
+    panel = draw("synbols_supervised", records)["accuracies"].axes[0]
+    assert [label.get_text() for label in panel.get_yticklabels()] == list(rows)
+    assert panel.get_title(loc="left") == "Black and white, a long name\nof a partition"
