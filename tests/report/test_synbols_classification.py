@@ -7,6 +7,7 @@ import pytest
 
 from jaxrepro.errors import UserError
 from jaxrepro.report import synbols_classification as report
+from jaxrepro.report.__main__ import main
 from jaxrepro.report.figures import CAPTIONS, derive, draw, draw_runs
 from jaxrepro.report.reference import load_reference
 from jaxrepro.report.runs import Run
@@ -136,3 +137,14 @@ def test_models_that_nobody_measured_on_the_columns_shown_have_no_line():
     panel = draw("synbols_supervised", records)["accuracies"].axes[0]
     assert [label.get_text() for label in panel.get_yticklabels()] == list(rows)
     assert panel.get_title(loc="left") == "Black and white, a long name\nof a partition"
+
+
+def test_the_command_writes_the_curves_of_several_runs(tmp_path):
+    lines = [{"step": 100, "loss": 3.0, "accuracy": 20.0}]
+    for name, row in (("a", "MLP"), ("b", "Conv-4 GAP")):
+        run = run_folder(tmp_path / name, accuracy(row, DEFAULT, 30.0), lines)
+        (run.run_dir / "results.json").write_text(json.dumps(run.results), encoding="utf-8")
+        (run.run_dir / "config.json").write_text(json.dumps(run.config), encoding="utf-8")
+    out = tmp_path / "report"
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), f"--out={out}"]) == 0
+    assert (out / "figures" / "synbols_supervised_learning_curves.png").stat().st_size > 1000
