@@ -48,7 +48,6 @@ def _download(repository: str) -> Path:
     try:
         return Path(hf_hub_download(repository, FILE_OF_REPOSITORY))
     except (OSError, ValueError) as error:
-        fault = " ".join(str(error).split())
         raise UserError(
-            f"cannot get {FILE_OF_REPOSITORY} of {repository} ({fault}); give the path of a safetensors file"
+            f"cannot get {FILE_OF_REPOSITORY} of {repository} ({error}); give the path of a safetensors file"
         ) from None

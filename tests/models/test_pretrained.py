@@ -93,14 +93,3 @@ def test_a_repository_that_the_hub_lacks_is_a_users_error(hub):
     with pytest.raises(UserError, match=r"cannot get model\.safetensors of somebody/other") as caught:
         read_weights("somebody/other")
     assert str(caught.value).endswith("give the path of a safetensors file")
-
-
-def test_what_the_hub_library_says_on_several_lines_becomes_one(monkeypatch):
-    import huggingface_hub
-
-    def fail(*args):
-        raise OSError("401\n\nlog in first")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    with pytest.raises(UserError, match=r"\(401 log in first\)"):
-        read_weights("somebody/other")
