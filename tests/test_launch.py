@@ -185,6 +185,8 @@ def test_a_sweep_skips_a_point_whose_data_is_missing_and_lists_it_at_the_end(mon
     assert ran == ["letters"]
     lines = capsys.readouterr().err.splitlines()
     assert "1 of 2 points did not finish; the same command tries them again:" in lines
-    assert lines[-1] == "  mnist: cannot download tfds:mnist: no network" or "mnist: cannot download" in "\n".join(lines)
+    assert lines[-1] == "  mnist: cannot download tfds:mnist: no network" or "mnist: cannot download" in "\n".join(
+        lines
+    )
     with pytest.raises(MissingData):
         launch.run_points(points[:1], lambda point: None)
