@@ -7,6 +7,7 @@
 Orbax commits a checkpoint atomically, but restores flipped bytes without a word; so each carries digests of its leaves.
 """
 
+import json
 import logging
 import shutil
 import zlib
@@ -20,6 +21,7 @@ import numpy as np
 
 from jaxrepro import mesh as mesh_lib
 from jaxrepro.config import CheckpointConfig
+from jaxrepro.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -176,3 +178,29 @@ def _mismatch(expected: Mapping[str, str], found: Mapping[str, str]) -> str | No
         if wrong
         else None
     )
+
+
+def read_arrays(directory: Path) -> dict[str, np.ndarray]:
+    """Returns {leaf path: array [S, ...]} of the newest checkpoint of a run, read without its experiment.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    import orbax.checkpoint as ocp
+
+    steps = sorted(int(p.name) for p in Path(directory).glob("*") if p.name.isdigit())
+    if not steps:
+        raise UserError(f"{directory} holds no checkpoint; train first")
+    path = (Path(directory) / str(steps[-1])).absolute()
+    try:
+        checkpointer = ocp.PyTreeCheckpointer()
+        tree = checkpointer.metadata(path / "state").item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        state = checkpointer.restore(path / "state", args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+        expected = json.loads((path / "meta" / "metadata").read_text())["digests"]
+        fault = _mismatch(expected, digests(state)[0])
+    except Exception as error:  # as in `_try_restore`
+        raise UserError(f"{path} cannot be read ({type(error).__name__}); train again with --restart") from None
+    if fault:
+        raise UserError(f"{path} is damaged: {fault}; train again with --restart")
+    return {mesh_lib.leaf_path(p): np.asarray(a) for p, a in jax.tree_util.tree_leaves_with_path(state)}

@@ -2,13 +2,16 @@
 
     variables = VGG16(96).init(key, images, False)
     variables = {"params": load_vgg16("timm/vgg16.tv_in1k", variables["params"])}     # or "vgg16.safetensors"
+    hidden = model.apply(variables, images, method="hidden")                          # once an image
+    logits = model.apply(variables, hidden, True, method="classify", rngs={"dropout": key})   # once a sample
 
 Simonyan & Zisserman, "Very Deep Convolutional Networks" (2015), configuration D, in the form of torchvision. Synbols
 (Lacoste et al., 2020) uses it for active learning with Monte-Carlo dropout: pass `train=True` to keep dropout active;
-nothing else depends on it. Files of both common layouts are read: torchvision's ("classifier.0.weight") and timm's
-("pre_logits.fc1.weight").
+nothing else depends on it. Nothing before the first dropout is random, so many samples share one `hidden`. Files of
+both common layouts are read: torchvision's ("classifier.0.weight") and timm's ("pre_logits.fc1.weight").
 """
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,27 +38,54 @@ class VGG16(nn.Module):
     Attributes:
       dropout: of both hidden dense layers.
       blocks: channels of the 3×3 convolutions, pooled after each block.
-      hidden: width of the dense layers.
+      hidden_size: width of the dense layers.
     """
 
     num_classes: int
     dropout: float = 0.5
     blocks: tuple[tuple[int, ...], ...] = BLOCKS
-    hidden: int = HIDDEN
+    hidden_size: int = HIDDEN
 
-    @nn.compact
-    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        x = images
+    def setup(self):
+        channels, blocks = 3, []
         for block in self.blocks:
+            blocks.append([])
             for features in block:
-                bias = torch_bias(9 * x.shape[-1])
-                x = nn.relu(Conv(features, (3, 3), padding=1, kernel_init=torch_uniform, bias_init=bias)(x))
+                name, bias = f"Conv_{sum(map(len, blocks))}", torch_bias(9 * channels)
+                layer = Conv(features, (3, 3), padding=1, kernel_init=torch_uniform, bias_init=bias, name=name)
+                blocks[-1].append(layer)
+                channels = features
+        self.convolutions = blocks
+        sizes = (POOLED**2 * channels, *(self.hidden_size for _ in DENSE_NAMES), self.num_classes)
+        self.dense = [
+            nn.Dense(b, kernel_init=torch_uniform, bias_init=torch_bias(a), name=f"Dense_{i}")
+            for i, (a, b) in enumerate(itertools.pairwise(sizes))
+        ]
+        self.dropouts = [nn.Dropout(self.dropout, name=f"Dropout_{i}") for i in range(len(DENSE_NAMES))]
+
+    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+        return self.classify(self.hidden(images), train)
+
+    def hidden(self, images: jax.Array) -> jax.Array:
+        """Returns what the first dropout sees, float [B, hidden_size]: the part that is the same in every pass."""
+        x = images
+        for block in self.convolutions:
+            for convolution in block:
+                x = nn.relu(convolution(x))
             x = max_pool(x, (2, 2), (2, 2))
-        x = adaptive_avg_pool(x, POOLED).reshape(len(x), -1)
-        for _ in DENSE_NAMES:
-            x = nn.relu(torch_dense(x, self.hidden))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return torch_dense(x, self.num_classes)
+        first = self.dense[0]
+        if self.is_initializing() or x.shape[1] * x.shape[2] >= POOLED**2:
+            return nn.relu(first(adaptive_avg_pool(x, POOLED).reshape(len(x), -1)))
+        params = first.variables["params"]
+        return nn.relu(x.reshape(len(x), -1) @ fold_pooling(params["kernel"], x.shape[1:3]) + params["bias"])
+
+    def classify(self, hidden: jax.Array, train: bool) -> jax.Array:
+        """Returns logits [B, num_classes] of what `hidden` returned."""
+        x = hidden
+        for dropout, dense in zip(self.dropouts, self.dense[1:], strict=True):
+            x = dropout(x, deterministic=not train)
+            x = dense(x) if dense is self.dense[-1] else nn.relu(dense(x))
+        return x
 
 
 def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
@@ -65,6 +95,21 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
     """
     rows, columns = (jnp.asarray(_shares(n, size), x.dtype) for n in x.shape[1:3])
     return jnp.einsum("ih,bhwc,jw->bijc", rows, x, columns, precision="highest")
+
+
+def fold_pooling(kernel: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Returns the kernel that takes maps of a size as `kernel` takes them after `adaptive_avg_pool`.
+
+    For 32×32 images the map is one pixel, repeated 49 times: 512 inputs instead of 25,088.
+
+    Args:
+      kernel: float [POOLED * POOLED * C, F].
+      size: rows and columns of the map; the result is [rows * columns * C, F].
+    """
+    rows, columns = (jnp.asarray(_shares(n, POOLED), kernel.dtype) for n in size)
+    places = kernel.reshape(POOLED, POOLED, -1, kernel.shape[-1])
+    folded = jnp.einsum("ih,ijcf,jw->hwcf", rows, places, columns, precision="highest")
+    return folded.reshape(-1, kernel.shape[-1])
 
 
 def _shares(length: int, size: int) -> np.ndarray:

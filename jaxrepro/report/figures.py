@@ -8,7 +8,7 @@ A run draws them too, from its own records, as far as they go.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxrepro.report import dcgan, sesn, synbols_classification, yoto
+from jaxrepro.report import dcgan, sesn, synbols_active_learning, synbols_classification, yoto
 from jaxrepro.report.runs import Run
 
 FIGURES: dict[str, Callable[[Sequence[Mapping]], dict[str, Any]]] = {
@@ -20,6 +20,7 @@ FIGURES: dict[str, Callable[[Sequence[Mapping]], dict[str, Any]]] = {
 }
 
 FIGURES_OF_RUNS: dict[str, Callable[[Sequence[Run]], dict[str, Any]]] = {
+    "synbols_active_learning": synbols_active_learning.figures_of_runs,
     "synbols_ood": synbols_classification.figures_of_runs,
     "synbols_supervised": synbols_classification.figures_of_runs,
 }
@@ -56,6 +57,15 @@ CAPTIONS = {
     "mistakes": "Wrong labels with the greatest probability.",
     "split": "Which images are train, valid and test. Letters are numbered in the order of the alphabet, fonts in that "
     "of their names.",
+    "figure_6": "Figure 6. Negative log-likelihood of the test images against the labels that the network was trained "
+    "on; mean and one standard deviation over seeds.",
+    "test_nll": "Negative log-likelihood of the test images against the labels that the network was trained on.",
+    "query_share": "How many of the images that a method asked for could not be read, from the first query on.",
+    "reliability": "How often predictions of a confidence are right, on the test images after the last round, before "
+    "and after calibration; the larger a dot, the more images.",
+    "first_queries_bald": "The first hundred images that BALD asked for, in rows; red: nobody could read them.",
+    "first_queries_p_entropy": "The first hundred images that P-Entropy asked for; red: nobody could read them.",
+    "first_queries_random": "The first hundred images that were drawn at random; red: nobody could read them.",
     "equivariance": "How far feature maps are from following a change of scale, before pooling, on the test digits "
     "that were shrunk least; 0 is perfect. Maps are zoomed on their own grid, so 0 is out of reach even in theory.",
     "feature_maps": "The loudest channel of a stage for a digit and for the same digit rescaled. For a "
