@@ -3,7 +3,7 @@
 python launch.py --config=configs/synbols_active_learning.py          # BALD on No Noise, three seeds, to 20 %
 python launch.py --config=configs/synbols_active_learning.py --sweep  # 5 methods x 7 columns x 3 seeds
 python launch.py --config=configs/synbols_trunk.py:small              # first, for the next: its trunk
-python launch.py --config=configs/synbols_active_learning.py:small    # a small network, a pool of 14,000
+python launch.py --config=configs/synbols_active_learning.py:small    # a small network, a pool of 7,000
 python launch.py --config=configs/synbols_active_learning.py:small --sweep   # three methods x two columns
 python launch.py --config=configs/synbols_active_learning.py:smoke    # BALD and Random, four rounds
 
@@ -54,21 +54,25 @@ PAPER = Config(
     checkpoint=CheckpointConfig(every="1%"),
 )
 
-# Up to 10 % of a pool of 14,000 images.
+# Up to 10 % of a pool of 7,000 smaller images. Adam, as the paper says: so few steps of SGD would not leave the start.
 SMALL = {
-    "train.duration": steps(11, 400, 100, 10, 32),
+    "train.duration": steps(11, 200, 50, 20, 32),
     "optim.name": "adam",
     "optim.momentum": 0.9,
     "optim.nesterov": False,
     "optim.lr": 1e-3,
     "optim.l2": 0.0,
-    "data.source": "synbols:missing-symbol-paper?num_samples=20000&auxiliary=false&masks=true",
-    "active.initial": 400,
+    "data.source": "synbols:missing-symbol-paper?num_samples=10000&auxiliary=false&masks=true&resolution=16",
+    "active.initial": 200,
+    "active.queries": 50,
+    "active.epochs": 20,
     "task.column": "10% Missing",
     "task.flag": "missing",
     "trunk.weights": "runs/synbols_trunk-small",
-    "trunk.blocks": ((8,), (16,), (32,), (64,)),
+    "trunk.blocks": ((16,), (32,), (64,)),
     "trunk.hidden_size": 128,
+    "trunk.pooled": 2,
+    "eval.batch_size": 500,
     "checkpoint.every": "5%",
 }
 
@@ -76,12 +80,10 @@ SMOKE = SMALL | {
     "seeds": (1337,),
     "train.duration": steps(4, 200, 50, 10, 16),
     "train.batch_size": 16,
-    "data.source": "synbols:missing-symbol-paper?num_samples=2000&auxiliary=false&masks=true",
+    "data.source": "synbols:missing-symbol-paper?num_samples=2000&auxiliary=false&masks=true&resolution=16",
     "active.methods": ("BALD", "Random"),
-    "active.initial": 200,
-    "active.queries": 50,
+    "active.epochs": 10,
     "trunk.weights": "",
-    "trunk.blocks": ((16,), (32,), (32,)),
     "calibration.epochs": 3,
     "log.every": "50 steps",
 }
@@ -120,7 +122,7 @@ SMALL_COLUMNS = (
     {"task.column": "10% Missing"},
     {
         "task.column": "No Noise",
-        "data.source": "synbols:default?num_samples=20000&auxiliary=false",
+        "data.source": "synbols:default?num_samples=10000&auxiliary=false&resolution=16",
         "task.flag": str(Flag.NONE),
     },
 )

@@ -27,18 +27,21 @@ PAPER = Config(
 
 SMALL = {
     "precision": "float32",
-    "train.duration": "8 epochs",
+    "train.duration": "10 epochs",
     "train.batch_size": 64,
     "optim.lr": 2e-3,
     "optim.warmup_steps": 100,
-    "data.source": "synbols:default?num_samples=40000&language=russian&auxiliary=false&seed=1",
-    "trunk.blocks": ((8,), (16,), (32,), (64,)),
+    "data.source": "synbols:default?num_samples=30000&language=russian&auxiliary=false&seed=1&resolution=16",
+    "trunk.blocks": ((16,), (32,), (64,)),
     "trunk.hidden_size": 128,
-    "trunk.dropout": 0.5,
+    "trunk.pooled": 2,
+    "trunk.dropout": 0.2,
+    "eval.every": "5 epochs",
+    "checkpoint.every": "2 epochs",
 }
 SMOKE = SMALL | {
-    "train.duration": "2 epochs",
-    "data.source": "synbols:default-bw?num_samples=3000&language=russian&auxiliary=false&seed=1",
+    "train.duration": "3 epochs",
+    "data.source": "synbols:default-bw?num_samples=3000&language=russian&auxiliary=false&seed=1&resolution=16",
 }
 
 PRESETS = {"small": SMALL, "smoke": SMOKE}

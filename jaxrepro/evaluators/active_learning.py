@@ -62,17 +62,12 @@ def active_learning_evaluator(
 
     @functools.partial(jax.jit, static_argnums=0)
     def bins_of(calibrated, learner, arrays, context):
-        """Returns "uncalibrated", "calibrated" -> bins of the test images; a learner without a layer gets one."""
+        """Returns the bins of the test images before and after calibration; a learner without a layer gets one."""
         if not calibrated:
             learner = learner.replace(calibration=active.calibrate(task, learner, arrays, context.fold(0)))
-        found, labels = (
-            active.predict(task, learner, arrays["test"]["image"], context.fold(1).key),
-            arrays["test"]["label"],
-        )
-        return {
-            name: reliability(jnp.exp(found[k].max(-1)), found[k].argmax(-1) == labels)
-            for name, k in (("uncalibrated", "logits"), ("calibrated", "calibrated"))
-        }
+        found = active.predict(task, learner, arrays["test"]["image"], context.fold(1).key)
+        right = {k: v.argmax(-1) == arrays["test"]["label"] for k, v in found.items()}
+        return tuple(reliability(jnp.exp(found[k].max(-1)), right[k]) for k in ("logits", "calibrated"))
 
     def records(method: str, learner: Learner, num_rounds: int) -> list[Record]:
         found = []

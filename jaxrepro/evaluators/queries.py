@@ -57,24 +57,24 @@ def draw_lines(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], ylabel: str, 
     return figure
 
 
-def draw_reliability(found: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]) -> Any:
+def draw_reliability(found: Mapping[str, tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]) -> Any:
     """Returns a matplotlib Figure: accuracy against confidence, a panel a method, before and after calibration.
 
     Args:
-      found: method -> "uncalibrated" or "calibrated" -> what `calibration.reliability` returned. The area of a dot is
-        the share of its bin.
+      found: method -> what `calibration.reliability` returned before, and after. The area of a dot is the share of
+        its bin.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.6 * len(found) + 0.6, 4), layout="constrained")
     for ax, (method, curves) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items()):
         ax.plot((0, 1), (0, 1), color="#94a3b8", linewidth=1, linestyle="--")
-        for (name, bins), colour in zip(curves.items(), ("#dc2626", "#2563eb")):
+        for name, bins, colour in zip(("before", "after"), curves, ("#dc2626", "#2563eb")):
             seen = bins["count"] > 0
             count = bins["count"][seen]
             x, y = bins["confidence"][seen] / count, bins["accuracy"][seen] / count
             error = np.abs(bins["accuracy"] - bins["confidence"]).sum() / bins["count"].sum()
-            ax.plot(x, y, color=colour, linewidth=1, label=f"{name}, error {error:.3f}")
+            ax.plot(x, y, color=colour, linewidth=1, label=f"{name} calibration, error {error:.3f}")
             ax.scatter(x, y, s=8 + 300 * count / count.sum(), color=colour, alpha=0.5, linewidths=0)
         ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=method)
         ax.legend(frameon=False, loc="upper left", fontsize=8)

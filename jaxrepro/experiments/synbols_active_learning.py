@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxrepro.config import RunConfig, Schedule
 from jaxrepro.data.active import FaultConfig, Flag, active_parts
@@ -26,7 +25,7 @@ from jaxrepro.errors import UserError, check, unknown
 from jaxrepro.evaluators.active_learning import active_learning_evaluator
 from jaxrepro.experiment import Experiment, Source, Transition, When
 from jaxrepro.models.trunk import load_trunk, with_trunk
-from jaxrepro.models.vgg import BLOCKS, HIDDEN, VGG16
+from jaxrepro.models.vgg import BLOCKS, HIDDEN, POOLED, VGG16
 from jaxrepro.progress import say
 from jaxrepro.training import active
 from jaxrepro.training.acquisition import Averaged
@@ -73,18 +72,22 @@ class TrunkConfig:
     Attributes:
       weights: a safetensors file of VGG-16, a repository of the Hugging Face hub, the folder of a run of
         `synbols_trunk`, or "" for random weights.
-      blocks, hidden_size, dropout: see `models.vgg.VGG16`.
+      blocks, hidden_size, pooled, dropout: see `models.vgg.VGG16`.
     """
 
     weights: str = "timm/vgg16.tv_in1k"
     blocks: tuple[tuple[int, ...], ...] = BLOCKS
     hidden_size: int = HIDDEN
+    pooled: int = POOLED
     dropout: float = 0.5
+
+    def network(self, num_classes: int) -> VGG16:
+        return VGG16(num_classes, self.dropout, self.blocks, self.hidden_size, self.pooled)
 
     def __post_init__(self):
         channels = [c for block in self.blocks for c in block]
         check(bool(channels) and all(self.blocks), f"blocks is {self.blocks}; write ((16,16),(32,)) or the like")
-        check(min(*channels, self.hidden_size) > 0, "blocks and hidden_size must be positive")
+        check(min(*channels, self.hidden_size, self.pooled) > 0, "blocks, hidden_size and pooled must be positive")
         check(0 < self.dropout < 1, f"dropout is {self.dropout}; it must lie between 0 and 1")
 
 
@@ -121,16 +124,10 @@ class Config(RunConfig):
         check(self.eval.every == "end", f"eval.every is {self.eval.every!r}; every round is tested: write 'end'")
 
 
-def make_network(config: Config, num_classes: int) -> VGG16:
-    """Returns the network of a config."""
-    trunk = config.trunk
-    return VGG16(num_classes, trunk.dropout, trunk.blocks, trunk.hidden_size)
-
-
 def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
     """Returns random parameters for the published number of classes."""
     images = jnp.zeros((1, 32, 32, 3))
-    return make_network(config, config.task.num_classes).init(key, images, False)["params"]
+    return config.trunk.network(config.task.num_classes).init(key, images, False)["params"]
 
 
 def prepare(images: jax.Array) -> jax.Array:
@@ -184,7 +181,7 @@ def build(config: Config) -> Experiment:
     num_pool, image_shape = len(pool["label"]), (*pool["image"].shape[1:3], 3)
     num_classes = 1 + max(int(part["label"].max()) for part in parts.values())
     rounds, ends = rounds_of(config), rounds_of(config).ends(num_rounds(config, num_pool))
-    network = make_network(config, num_classes)
+    network = config.trunk.network(num_classes)
     trunk = load_trunk(config.trunk.weights, network, image_shape)
     say(f"{len(ends)} rounds on a pool of {num_pool:,} images; trunk: {trunk.name}")
     learning = ActiveTask(

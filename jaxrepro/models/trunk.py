@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxrepro.checkpoint import read_arrays
 from jaxrepro.errors import UserError
-from jaxrepro.models.vgg import DENSE_NAMES, VGG16, load_vgg16
+from jaxrepro.models.vgg import DENSE_NAMES, VGG16, fold_batch_norm, load_vgg16
 
 TRUNK_COMMAND = "python launch.py --config=configs/synbols_trunk.py"
 IMAGENET, RANDOM = "ImageNet", "random weights"
@@ -57,17 +57,18 @@ def load_trunk(weights: str, network: VGG16, image_shape: tuple[int, int, int]) 
         raise UserError(f"config.trunk.weights: {folder} holds no finished run; train the trunk: {TRUNK_COMMAND}")
     config = json.loads((folder / "config.json").read_text())["config"]
     arrays = read_arrays(folder / "checkpoints")
-    params: dict[str, dict[str, np.ndarray]] = {}
+    variables: dict[str, dict[str, dict[str, np.ndarray]]] = {"params": {}, "batch_stats": {}}
+    for path, array in arrays.items():
+        if path.startswith("state/variables/"):
+            part, layer, name = path.split("/")[2:]
+            variables[part].setdefault(layer, {})[name] = array[0]
+    params = fold_batch_norm(variables)
     for layer, leaves in wanted.items():
-        if layer == last:
-            continue
         for name, leaf in leaves.items():
-            array = arrays.get(f"state/variables/params/{layer}/{name}")
-            if array is None or array.shape[1:] != leaf.shape:
-                shape = "missing" if array is None else f"of shape {array.shape[1:]}"
+            shape = np.shape(params.get(layer, {}).get(name))
+            if layer != last and shape != leaf.shape:
                 raise UserError(f"config.trunk.weights: {layer}/{name} in {folder} is {shape}, not {leaf.shape}")
-            params.setdefault(layer, {})[name] = array[0]
-    return Trunk(config["title"], params)
+    return Trunk(config["title"], {k: params[k] for k in wanted if k != last})
 
 
 def _is_run(weights: str) -> bool:

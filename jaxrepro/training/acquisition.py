@@ -57,7 +57,7 @@ def predictive_entropy(logits: jax.Array, averaged: Averaged = Averaged.PROBABIL
 
 
 def bald(logits: jax.Array) -> jax.Array:
-    """Returns the entropy of the mean prediction minus the mean entropy of logits [T, N, K], float32 [N], about >= 0."""
+    """Returns entropy of the mean prediction minus mean entropy, of logits [T, N, K], float32 [N] in 0 … log K."""
     return predictive_entropy(logits) - entropy(jax.nn.log_softmax(logits.astype(jnp.float32))).mean(0)
 
 
@@ -75,9 +75,9 @@ def monte_carlo_logits(
     num_passes: int,
     precision: Precision = Precision.FLOAT32,
 ) -> jax.Array:
-    """Returns logits float32 [T, B, K] of passes with dropout; pass t drops what a whole pass with fold_in(key, t) drops.
+    """Returns logits float32 [T, B, K] of passes with dropout; the network in front of the first dropout runs once.
 
-    The part of the network in front of the first dropout runs once.
+    Pass t drops what `network.apply(…, rngs={"dropout": fold_in(key, t)})` drops.
 
     Args:
       network: with the methods `hidden` and `classify` of `models.vgg.VGG16`.

@@ -1,9 +1,9 @@
 """Active learning of a classifier with Monte-Carlo dropout: what happens in, at the end of, and between rounds.
 
-    learner = start_learner(task, params, pool, num_rounds)
-    learner, metrics = train_step(task, learner, batch, context)             # in `update`
-    learner, metrics = test_learner(task, method, learner, arrays, context)                  # in a transition at the end of a round
-    learner = acquire(task, method, learner, images, context)                # then: label, and back to the first weights
+    learner = start_learner(task, method, params, pool, num_rounds)
+    learner, metrics = train_step(task, learner, batch, context)                # in `update`
+    learner, metrics = test_learner(task, method, learner, arrays, context)     # in a transition, at the end of a round
+    learner = acquire(task, method, learner, images, context)                   # then: label, back to the first weights
 
 Everything that a round changes is a value in the learner, so a run that is killed resumes exactly.
 """

@@ -91,6 +91,7 @@ def fit_calibration(
       labels: int32 [N].
       draw_valid, valid_labels: the same of the validation set.
     """
+    labels, valid_labels = jnp.asarray(labels), jnp.asarray(valid_labels)
     num_classes = jax.eval_shape(draw_train, key).shape[-1]
     positions, mask = padded_batches(len(labels), min(config.batch_size, len(labels)))
     best = selection.start(identity(num_classes, config.dirichlet))
