@@ -12,6 +12,7 @@ import numpy as np
 MOST_NAMED = 64  # classes whose names fit beside a matrix
 MOST_PAIRS = 8
 MISTAKE_ROWS, MISTAKE_COLUMNS = 4, 8
+MOST_CONFUSED = 10  # classes, as in figure 4 of Synbols
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -74,14 +75,57 @@ def draw_mistakes(images: np.ndarray, found: Mapping[str, np.ndarray], names: Se
     figure = Figure(figsize=(1.18 * MISTAKE_COLUMNS, 1.42 * num_rows + 0.4), layout="constrained")
     axes = figure.subplots(num_rows, MISTAKE_COLUMNS, squeeze=False).ravel()
     for ax, i in zip(axes, wrong):
-        shown = images[i] if images.shape[-1] == 3 else np.repeat(images[i], 3, axis=-1)
-        ax.imshow(shown, interpolation="nearest")
         words = (_short(names[found[k][i]]) for k in ("label", "predicted"))
-        ax.set_title(f"{' → '.join(words)}  {100 * found['confidence'][i]:.0f} %", fontsize=8)
+        _show(ax, images[i], f"{' → '.join(words)}  {100 * found['confidence'][i]:.0f} %")
     for ax in axes:
         ax.set_axis_off()
     figure.suptitle("Mistakes made with the greatest confidence: true → predicted", fontsize=11)
     return figure
+
+
+def most_wrong(matrix: np.ndarray, most: int = MOST_CONFUSED) -> list[tuple[int, float]]:
+    """Returns the classes with the largest shares of errors, (class, share), those without errors left out."""
+    shares = 1 - np.diag(matrix) / np.maximum(matrix.sum(1), 1)
+    shares[matrix.sum(1) == 0] = 0  # classes without an image
+    order = np.argsort(-shares, kind="stable")[:most]
+    return [(int(k), float(shares[k])) for k in order if shares[k] > 0]
+
+
+def draw_most_confused(images: np.ndarray, found: Mapping[str, np.ndarray], names: Sequence[str]) -> Any:
+    """Returns a matplotlib Figure: a row per most confused class, with the errors the network was most sure of.
+
+    Args:
+      images: uint8 [N, H, W, 1 or 3].
+      found: "label", "predicted" int [N] and "confidence" float [N].
+      names: of the classes.
+
+    Source: Lacoste et al., "Synbols", figure 4. None where no image is wrong.
+    """
+    from matplotlib.figure import Figure
+
+    classes = most_wrong(confusion(found["label"], found["predicted"], len(names)))
+    if not classes:
+        return None
+    figure = Figure(figsize=(0.98 * MISTAKE_COLUMNS + 1.2, 1.12 * len(classes) + 0.5), layout="constrained")
+    axes = figure.subplots(len(classes), MISTAKE_COLUMNS, squeeze=False)
+    for line, (label, share) in zip(axes, classes, strict=True):
+        wrong = np.flatnonzero((found["label"] == label) & (found["predicted"] != label))
+        wrong = wrong[np.argsort(-found["confidence"][wrong], kind="stable")][:MISTAKE_COLUMNS]
+        for ax, i in zip(line, wrong, strict=False):
+            _show(ax, images[i], f"→ {_short(names[found['predicted'][i]])}")
+        for ax in line:
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        words = f"{_short(names[label])}\n{100 * share:.0f} % wrong"
+        line[0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=9)
+    figure.suptitle("Errors of the most confused classes", fontsize=11)
+    return figure
+
+
+def _show(ax, image: np.ndarray, title: str) -> None:
+    """Shows an image uint8 [H, W, 1 or 3]."""
+    ax.imshow(image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1), interpolation="nearest")
+    ax.set_title(title, fontsize=8)
 
 
 def _short(name: str) -> str:

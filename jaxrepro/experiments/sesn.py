@@ -344,6 +344,8 @@ def evaluators(config: Config, nets: Mapping, valid: Mapping, test: Mapping, epo
             for n, m in state.members.items()
         }
         metrics, records = {}, []
+        facts = {f"num_{split}": len(arrays[split]["label"]) for split in ("valid", "test")}
+        facts |= {"num_train": config.realisation.num_train, "num_classes": int(arrays["test"]["label"].max()) + 1}
         shown = {k: arrays["test"][k] for k in ("image", "label")}
         for method in config.model.methods:
             name = member_name(method)
@@ -351,7 +353,7 @@ def evaluators(config: Config, nets: Mapping, valid: Mapping, test: Mapping, epo
             metrics[("" if name == first else f"{name}/") + "error"] = error
             size = sum(leaf.size for leaf in jax.tree.leaves(best[name]["params"]))
             records += [
-                Record("table2", method, cell_column(config, method), "error", error, "percent"),
+                Record("table2", method, cell_column(config, method), "error", error, "percent", facts),
                 Record("table2", method, "params", "num_params", size, "count"),
             ]
         digits = equivariance.least_shrunk(arrays["test"]["image"], arrays["test"]["scale"])
