@@ -9,7 +9,7 @@ was measured on another task than the published one stands in a column of its ow
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jaxrepro.report.numbers import (
     NOT_FINITE,
@@ -23,7 +23,7 @@ from jaxrepro.report.numbers import (
     printed_decimals,
 )
 from jaxrepro.report.reference import PublishedRecord, PublishedSource, differences
-from jaxrepro.report.text import natural_order, readable
+from jaxrepro.report.text import natural_order, readable, sentence
 
 OURS = "ours"
 NOT_RUN = "not run"  # the publication has the cell, none of the runs does
@@ -79,7 +79,7 @@ class Comparison:
     @property
     def title(self) -> str:
         unit = f" ({self.unit})" if self.unit and self.unit != COUNT else ""
-        return f"{readable(self.table)}: {readable(self.metric)}{unit}"
+        return f"{sentence(self.table)}: {readable(self.metric)}{unit}"
 
     @property
     def is_joined(self) -> bool:
@@ -99,14 +99,18 @@ class Comparison:
             return DIVERGED if number.diverged else NOT_REPORTED if label != OURS else NOT_FINITE
         if label != OURS:
             return format_printed(number.value, number.std, self.decimals(column, label))
-        if self.unit == COUNT and number.std is None:
+        if self.unit == COUNT and not number.std:
             return format_count(number.value)
-        return format_number(number.value, number.std) + self._deviation_text(row, column, number)
+        return format_number(number.value, number.std, self.printed(column)) + self._deviation_text(row, column, number)
 
     def decimals(self, column: str, label: str) -> int:
         """Returns the decimals in which a publication printed a column."""
         found = [n for (_, c, s), n in self.numbers.items() if (c, s) == (column, label)]
         return printed_decimals(v for n in found for v in (n.value, n.std))
+
+    def printed(self, column: str) -> int:
+        """Returns the most decimals that a publication has in a column, or in the one that a column of ours extends."""
+        return max((self.decimals(column.partition(": ")[0], label) for label in self.labels[1:]), default=0)
 
     def compared_with(self, row: str, column: str) -> str:
         """Returns the first publication of the same task that has a number in a cell, "" without one."""
@@ -124,8 +128,8 @@ class Comparison:
         deviation = self.deviation(row, column)
         if deviation is None:
             return ""
-        printed = self.decimals(column, self.compared_with(row, column))
-        return f" ({format_difference(deviation, min(printed, decimals_of(mine.value, mine.std)))})"
+        decimals = decimals_of(mine.value, mine.std, self.printed(column))
+        return f" ({format_difference(deviation, decimals)})"
 
     def notes(self) -> list[str]:
         """Returns what a reader of the table must know, then the notes of its numbers, each once."""
@@ -176,11 +180,28 @@ def compare(
     parts: dict[tuple[str, str], list[Mapping]] = {}
     for r in records:
         parts.setdefault((str(r["table"]), str(r["metric"])), []).append(r)
-    order = list(dict.fromkeys((p.table, p.metric) for p in published))
-    keys = sorted(parts, key=lambda k: order.index(k) if k in order else len(order))
-    return [
-        _compare_part(*key, parts[key], [p for p in published if (p.table, p.metric) == key], complete) for key in keys
-    ]
+    tables = list(dict.fromkeys([p.table for p in published] + [table for table, _ in parts]))
+    metrics = list(dict.fromkeys([p.metric for p in published] + [metric for _, metric in parts]))
+    keys = sorted(parts, key=lambda key: (tables.index(key[0]), metrics.index(key[1])))
+    rows, columns = [p.row for p in published], [p.column for p in published]
+    found = []
+    for key in keys:
+        part = [p for p in published if (p.table, p.metric) == key]
+        shown = _compare_part(*key, parts[key], part, complete)
+        order = {"rows": _in_order(shown.rows, rows), "columns": _in_order(shown.columns, columns)}
+        found.append(replace(shown, **order))
+    return found
+
+
+def _in_order(names: Sequence[str], published: Sequence[str]) -> tuple[str, ...]:
+    """Returns names as the publications order them, others after them; a column of ours after the one it extends."""
+    order = {name: i for i, name in enumerate(dict.fromkeys(published))}
+
+    def rank(name: str) -> tuple:
+        known = order.get(name.partition(": ")[0], len(order))
+        return known, name not in order, natural_order(name)
+
+    return tuple(sorted(names, key=rank))
 
 
 def _compare_part(
@@ -203,10 +224,6 @@ def _compare_part(
         columns = {c: others for c, others in columns.items() if any(column == c for _, column in measured)}
     numbers = {(p.row, p.column, p.label): published_number(p) for p in published}
     numbers |= {(*cell, OURS): our_number(found, unit) for cell, found in ours.items()}
-    known_rows = list(dict.fromkeys(p.row for p in published))
-    own_rows = sorted({row for row, _ in ours} - set(known_rows), key=natural_order)
-    known = {p.column for p in published}
-    shown = [c for c in columns if c in known] + sorted((c for c in columns if c not in known), key=natural_order)
     sources = [s.value for s in PublishedSource]
     labels = sorted({p.label for p in published}, key=lambda s: (sources.index(s.partition(" ")[0]), s))
     return Comparison(
@@ -214,8 +231,8 @@ def _compare_part(
         metric,
         unit,
         labels=(OURS, *labels),
-        rows=(*known_rows, *own_rows),
-        columns=tuple(name for c in shown for name in (c, *columns[c])),
+        rows=tuple(dict.fromkeys([p.row for p in published] + [row for row, _ in ours])),
+        columns=tuple(name for c in columns for name in (c, *columns[c])),
         others=frozenset(name for others in columns.values() for name in others),
         numbers=numbers,
     )

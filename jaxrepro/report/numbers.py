@@ -36,13 +36,20 @@ def decimals_for(value: float, digits: int) -> int:
     return min(max(digits - 1 - math.floor(math.log10(abs(value))), 0), MOST_DECIMALS)
 
 
-def decimals_of(value: float, std: float | None = None) -> int:
-    """Returns the decimals of our own numbers: two digits of a deviation, else four of the value."""
+def decimals_of(value: float, std: float | None = None, printed: int = 0) -> int:
+    """Returns the decimals of a number of ours: as `printed` beside it, as long as that hides nothing.
+
+    It hides something where fewer than two significant digits of the value, or nothing of the deviation, are left.
+    Then, and without a printed number, there are two digits of the deviation, or four of a number that has none.
+    """
+    enough = value == 0 or abs(value) >= 10 ** (1 - printed)
+    if printed and enough and not (std and std < 0.5 * 10**-printed):
+        return printed
     return decimals_for(std, 2) if std else decimals_for(value, 4)
 
 
-def format_number(value: float, std: float | None = None) -> str:
-    """Returns "12.35 ± 0.21": two significant digits of the deviation, four of a number that has none."""
+def format_number(value: float, std: float | None = None, printed: int = 0) -> str:
+    """Returns "12.35 ± 0.21", with the decimals of `decimals_of`."""
     if not math.isfinite(value):
         return NOT_FINITE
     std = std if std is not None and math.isfinite(std) else None
@@ -50,7 +57,7 @@ def format_number(value: float, std: float | None = None) -> str:
         return f"{value:.3e}" + (f" ± {std:.1e}" if std is not None else "")
     if isinstance(value, int):
         return f"{value:,}"
-    decimals = decimals_of(value, std)
+    decimals = decimals_of(value, std, printed)
     return f"{value:.{decimals}f}" + (f" ± {std:.{decimals}f}" if std is not None else "")
 
 

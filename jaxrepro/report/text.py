@@ -11,7 +11,8 @@ UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def readable(name: str) -> str:
-    """Returns a name in words: "table2" -> "Table 2", "loss_mean" -> "loss mean", "kl" -> "KL"."""
+    """Returns a name in words: "table2" -> "Table 2", "num_params" -> "number of parameters", "kl" -> "KL"."""
+    name = name.replace("num_", "number of ").replace("of params", "of parameters")
     words = re.sub(r"^(table|figure) *(?=[0-9])", r"\1 ", name.replace("_", " "), flags=re.IGNORECASE)
     words = " ".join(ACRONYMS.get(word.lower(), word) for word in words.split(" "))
     return words[0].upper() + words[1:] if words.lower().startswith(("table ", "figure ")) else words

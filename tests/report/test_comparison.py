@@ -67,7 +67,7 @@ def test_a_table_has_models_in_lines_columns_in_columns_and_trailing_zeros():
     text = to_markdown(compare([ours(2.5)], cells, complete=True))
     assert lines_of(text, "28x28") == [["", "", "28x28", "56x56"]]
     assert lines_of(text, "ours |") == [
-        ["CNN", "ours", "2.500 (+0.06)", "not run"],
+        ["CNN", "ours", "2.50 (+0.06)", "not run"],
         ["SiCNN", "ours", "not run", "–"],
     ]
     assert lines_of(text, "paper |") == [["", "paper", "2.56 ± 0.04", "2.0 ± 0.1"], ["", "paper", "2.40 ± 0.04", "–"]]
@@ -78,7 +78,7 @@ def test_not_run_not_reported_and_no_such_cell_are_three_different_words():
     comparisons = compare([ours(2.0)], [published(row="SiCNN"), empty, published(table="table3")], complete=True)
     text = to_markdown(comparisons)
     assert lines_of(text, "SiCNN") == [["SiCNN", "not run", "2.56 ± 0.04", "–"]]
-    assert lines_of(text, "CNN", "not reported") == [["CNN", "2.000", "–", "not reported"]]
+    assert lines_of(text, "CNN", "not reported") == [["CNN", "2.00", "–", "not reported"]]
     assert "reproduction: out of memory" in text
     assert "Table 3" not in text  # nothing of it was measured
     assert to_json(comparisons)[0]["ours"] == "not run"
@@ -88,7 +88,7 @@ def test_a_number_of_another_task_stands_in_a_column_of_its_own_that_names_what_
     other = {"num_classes": 10, "num_train": 500}
     text = to_markdown(compare([ours(13.74, facts=other), ours(2.0, row="SiCNN")], [published()], complete=True))
     assert lines_of(text, "28x28") == [["", "", "28x28", "28x28: 500 instead of 10,000 training images"]]
-    assert lines_of(text, "ours |") == [["CNN", "ours", "not run", "13.74"], ["SiCNN", "ours", "2.000", "not run"]]
+    assert lines_of(text, "ours |") == [["CNN", "ours", "not run", "13.74"], ["SiCNN", "ours", "2.00", "not run"]]
     assert lines_of(text, "paper |") == [["", "paper", "2.56 ± 0.04", "–"]]
     assert "minus ours" not in text
 
@@ -102,7 +102,7 @@ def test_without_complete_only_what_we_measured_appears_with_the_published_cell_
 
 def test_a_task_that_the_publication_does_not_state_is_joined_without_a_deviation():
     text = to_markdown(compare([ours(2.0)], [published(facts={})]))
-    assert lines_of(text, "CNN") == [["CNN", "2.000", "2.56 ± 0.04"]]
+    assert lines_of(text, "CNN") == [["CNN", "2.00", "2.56 ± 0.04"]]
 
 
 def test_ours_is_never_rounded_to_the_decimals_of_a_published_number_in_scientific_notation():

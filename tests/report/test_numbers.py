@@ -27,6 +27,21 @@ def test_numbers_show_their_meaningful_digits(value, std, text):
     assert format_number(value, std) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "std", "printed", "text"),
+    [
+        (96.3838, 0.0092, 2, "96.38 ± 0.01"),
+        (99.081, 0.003, 2, "99.0810 ± 0.0030"),  # not ± 0.00
+        (0.192, None, 0, "0.1920"),
+        (0.0213, None, 2, "0.02130"),  # not 0.02
+        (0.0, 0.0, 2, "0.00 ± 0.00"),
+        (1.32, 1.234, 2, "1.32 ± 1.23"),
+    ],
+)
+def test_ours_has_the_decimals_printed_beside_it_unless_they_hide_something(value, std, printed, text):
+    assert format_number(value, std, printed) == text
+
+
 def test_a_column_is_printed_with_the_decimals_of_its_publication_and_trailing_zeros():
     assert printed_decimals([14.7, 0.2, 72.69, None]) == 2
     assert format_printed(14.7, 0.2, 2) == "14.70 ± 0.20"
@@ -56,5 +71,5 @@ def test_durations_read_well(seconds, text):
 
 
 def test_names_become_words():
-    names = ("table2", "figure 1a", "loss_mean", "kl")
-    assert [readable(n) for n in names] == ["Table 2", "Figure 1a", "loss mean", "KL"]
+    names = ("table2", "figure 1a", "loss_mean", "kl", "num_params")
+    assert [readable(n) for n in names] == ["Table 2", "Figure 1a", "loss mean", "KL", "number of parameters"]

@@ -28,7 +28,7 @@ def test_tables_are_printed_without_out(run_dir, capsys):
     assert main([str(run_dir)]) == 0
     printed = capsys.readouterr().out
     assert "Preset paper; 1 run." in printed
-    assert "| CNN | ours | 2.500 (+0.06) | not run |" in printed  # a cell of the paper's table that no run measured
+    assert "| CNN | ours | 2.50 (+0.06) | not run |" in printed  # a cell of the paper's table that no run measured
 
 
 def test_tables_and_figures_are_written(run_dir, tmp_path, capsys):

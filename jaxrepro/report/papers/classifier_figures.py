@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxrepro.report import style
@@ -115,18 +116,25 @@ def figures_of_runs(runs: Sequence[FinishedRun]) -> "dict[str, Figure]":
     return {"learning_curves": draw_learning_curves(lines)} if sum(map(len, lines.values())) > 1 else {}
 
 
-def curve_of(runs: Sequence[FinishedRun], split: str, metric: str) -> tuple[list[float], list[float], list[float]]:
+def curve_of(
+    runs: Sequence[FinishedRun], logs: Mapping[Path, Mapping], split: str, metric: str
+) -> tuple[list[float], list[float], list[float]]:
     """Returns (thousands of training images seen, means, deviations) over all seeds of runs of one cell."""
     points: dict[float, list[float]] = {}
     for run in runs:
         batch_size = run.config["train"]["batch_size"]
-        curve = read_curves(run.folder / "metrics.jsonl").get(metric, {}).get(split, Curve([], []))
+        curve = logs[run.folder].get(metric, {}).get(split, Curve([], []))
         for i, step in enumerate(curve.steps):
             points.setdefault(step * batch_size / 1000, []).extend(values[i] for values in curve.values)
     seen = sorted(points)
     length = max(map(len, points.values()), default=0)
     padded = [points[x] + [math.nan] * (length - len(points[x])) for x in seen]
     return seen, *Curve([], [list(v) for v in zip(*padded, strict=True)]).over_seeds()
+
+
+def read_logs(runs: Sequence[FinishedRun]) -> dict[Path, dict[str, dict[str, Curve]]]:
+    """Returns run folder -> its curves."""
+    return {run.folder: read_curves(run.folder / "metrics.jsonl") for run in runs}
 
 
 def draw_learning_curves(lines: Mapping[str, Mapping[str, Sequence[FinishedRun]]]) -> "Figure":
@@ -139,6 +147,7 @@ def draw_learning_curves(lines: Mapping[str, Mapping[str, Sequence[FinishedRun]]
     width = min(len(lines), PANELS_PER_ROW)
     height = -(-len(lines) // width)
     num = len(CURVES)
+    logs = read_logs([run for models in lines.values() for found in models.values() for run in found])
     figure = Figure(figsize=(3.4 * width + 0.8, 2.4 * num * height + 0.5), layout="constrained")
     panels = figure.subplots(num * height, width, squeeze=False)
     for ax in panels.ravel():
@@ -149,7 +158,7 @@ def draw_learning_curves(lines: Mapping[str, Mapping[str, Sequence[FinishedRun]]
             ax.set_axis_on()
             style.style_axes(ax, ylabel=name)
             for row in sorted(models, key=ROWS.index):
-                seen, means, stds = curve_of(models[row], split, metric)
+                seen, means, stds = curve_of(models[row], logs, split, metric)
                 dash = "--" if row.endswith("+") else "-"
                 ax.plot(seen, means, dash, color=COLOURS[row], linewidth=1.5, label=row)
                 style.draw_band(ax, seen, means, stds, COLOURS[row])

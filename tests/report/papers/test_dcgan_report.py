@@ -34,7 +34,7 @@ def test_a_diverged_run_is_a_row_that_says_so(run_dirs, capsys):
     printed = capsys.readouterr().out
     assert "| Beta = 0.9 | ours | diverged | diverged |" in printed
     assert "|  | reproduction | 0.0604 | 9.3882 |" in printed
-    assert "| Baseline | ours | 2.500 | 2.500 |" in printed
+    assert "| Baseline | ours | 2.5000 | 2.5000 |" in printed
     assert "diverged: train/loss_generator is not finite between steps 10 and 20" in printed
     assert "| LR = 0.0001 | ours | not run | not run |" in printed
     assert "|  | reproduction | 0.4288 | 2.9485 |" in printed
