@@ -112,7 +112,7 @@ def test_the_facts_of_a_run_are_those_of_its_data(source, partition):
     from jaxrepro.data import table_from_arrays
 
     tables = {"train": table_from_arrays("train", {"label": np.zeros(7, np.int32)})}
-    config = tiny(data=DataConfig(source=source, valid="test"))
+    config = tiny(data=DataConfig(source=source, valid="train[90%:]"), task=TaskConfig(validate_on_test=True))
     assert supervised.facts_of(config, tables, 26, 3) == {
         "num_classes": 26,
         "num_train": 7,
