@@ -4,6 +4,7 @@ matrix = confusion(labels, predicted, num_classes)
 pictures = {"confusion": draw_confusion(matrix, names), "mistakes": draw_mistakes(images, found, names)}
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,8 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], title: str = "Confu
     ax.set_title(title, loc="left", fontsize=11, fontweight="bold")
     if len(names) <= MOST_NAMED:
         size = 9 if len(names) <= 30 else 6
-        ax.set_xticks(range(len(names)), names, fontsize=size)
+        turned = 90 if max(map(len, names)) > 2 else 0
+        ax.set_xticks(range(len(names)), names, fontsize=size, rotation=turned)
         ax.set_yticks(range(len(names)), names, fontsize=size)
     figure.colorbar(drawn, ax=ax, shrink=0.8, label="share of the true class")
     lines = [f"{names[t]} → {names[p]}   {100 * share:.0f} %" for t, p, share in most_confused(matrix)]
@@ -72,11 +74,11 @@ def draw_mistakes(images: np.ndarray, found: Mapping[str, np.ndarray], names: Se
     if not len(wrong):
         return None
     num_rows = -(-len(wrong) // MISTAKE_COLUMNS)
-    figure = Figure(figsize=(1.18 * MISTAKE_COLUMNS, 1.42 * num_rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(1.18 * MISTAKE_COLUMNS, 1.58 * num_rows + 0.4), layout="constrained")
     axes = figure.subplots(num_rows, MISTAKE_COLUMNS, squeeze=False).ravel()
     for ax, i in zip(axes, wrong):
         words = (_short(names[found[k][i]]) for k in ("label", "predicted"))
-        _show(ax, images[i], f"{' → '.join(words)}  {100 * found['confidence'][i]:.0f} %")
+        _show(ax, images[i], f"{' → '.join(words)}\n{100 * found['confidence'][i]:.0f} %")
     for ax in axes:
         ax.set_axis_off()
     figure.suptitle("Mistakes made with the greatest confidence: true → predicted", fontsize=11)
@@ -106,7 +108,7 @@ def draw_most_confused(images: np.ndarray, found: Mapping[str, np.ndarray], name
     classes = most_wrong(confusion(found["label"], found["predicted"], len(names)))
     if not classes:
         return None
-    figure = Figure(figsize=(0.98 * MISTAKE_COLUMNS + 1.2, 1.12 * len(classes) + 0.5), layout="constrained")
+    figure = Figure(figsize=(0.98 * MISTAKE_COLUMNS + 1.6, 1.12 * len(classes) + 0.5), layout="constrained")
     axes = figure.subplots(len(classes), MISTAKE_COLUMNS, squeeze=False)
     for line, (label, share) in zip(axes, classes, strict=True):
         wrong = np.flatnonzero((found["label"] == label) & (found["predicted"] != label))
@@ -116,7 +118,7 @@ def draw_most_confused(images: np.ndarray, found: Mapping[str, np.ndarray], name
         for ax in line:
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
-        words = f"{_short(names[label])}\n{100 * share:.0f} % wrong"
+        words = f"{textwrap.fill(names[label], 14)}\n{100 * share:.0f} % wrong"
         line[0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=9)
     figure.suptitle("Errors of the most confused classes", fontsize=11)
     return figure

@@ -22,6 +22,8 @@ from jaxrepro.report.runs import FinishedRun, by_experiment, read_run
 from jaxrepro.report.text import readable
 from jaxrepro.writers import save_picture, write_atomically, write_json
 
+MOST_NAMED = 12  # runs whose folders are listed
+
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -81,11 +83,11 @@ def write_report(out: Path, parts: Sequence[Part]) -> list[Path]:
             pictures.append(out / "figures" / f"{part.experiment}_{name}.png")
             save_picture(pictures[-1], figure)
         captions = {f"{part.experiment}_{k}": v for k, v in paper.captions.items()}
-        names = ", ".join(run.folder.name for run in part.runs)
+        names = ", ".join(run.folder.name for run in part.runs) if len(part.runs) <= MOST_NAMED else ""
         shown.append(
             {
                 "heading": readable(part.experiment),
-                "intro": f"{part.intro} {names}",
+                "intro": f"{part.intro} {names}".rstrip(),
                 "pictures": html.read_pictures(pictures, captions),
                 "grids": [grid_of(c) for c in part.comparisons],
             }

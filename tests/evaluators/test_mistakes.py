@@ -38,7 +38,7 @@ def test_mistakes_are_shown_from_the_most_confident_on_and_right_answers_never()
     found = {"label": LABELS, "predicted": PREDICTED, "confidence": np.array([0.9, 0.3, 0.8, 0.99, 0.5, 0.7])}
     figure = draw_mistakes(images, found, ("a", "b", "c"))
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
-    assert titles == ["a → c  80 %", "b → a  50 %", "a → c  30 %"]
+    assert titles == ["a → c\n80 %", "b → a\n50 %", "a → c\n30 %"]
     assert len(figure.axes) == MISTAKE_COLUMNS
     right = {**found, "predicted": LABELS}
     assert draw_mistakes(images, right, ("a", "b", "c")) is None
