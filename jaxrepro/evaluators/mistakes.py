@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxrepro.report import style
+
 MOST_NAMED = 64  # classes whose names fit beside a matrix
 MOST_PAIRS = 8
 MISTAKE_ROWS, MISTAKE_COLUMNS = 4, 8
@@ -45,7 +47,7 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], title: str = "Confu
     ax, beside = figure.subplots(1, 2, width_ratios=(4.4, 1))
     drawn = ax.imshow(shares, cmap="magma_r", vmin=0, vmax=max(0.05, float(shares.max())), interpolation="nearest")
     ax.set(xlabel="predicted", ylabel="true")
-    ax.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    ax.set_title(title, **style.TITLE)
     if len(names) <= MOST_NAMED:
         size = 9 if len(names) <= 30 else 6
         turned = 90 if max(map(len, names)) > 2 else 0
