@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from jaxrepro.evaluators.pictures import tile_row
 from jaxrepro.report import style
 
 MOST_NAMED = 64  # classes whose names fit beside a matrix
 MOST_PAIRS = 8
 MISTAKE_ROWS, MISTAKE_COLUMNS = 4, 8
 MOST_CONFUSED = 10  # classes, as in figure 4 of Synbols
+GAP = 4  # pixels between images of a row
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -80,7 +82,9 @@ def draw_mistakes(images: np.ndarray, found: Mapping[str, np.ndarray], names: Se
     axes = figure.subplots(num_rows, MISTAKE_COLUMNS, squeeze=False).ravel()
     for ax, i in zip(axes, wrong):
         words = (_short(names[found[k][i]]) for k in ("label", "predicted"))
-        _show(ax, images[i], f"{' → '.join(words)}\n{100 * found['confidence'][i]:.0f} %")
+        shown = images[i] if images.shape[-1] == 3 else np.repeat(images[i], 3, axis=-1)
+        ax.imshow(shown, interpolation="nearest")
+        ax.set_title(f"{' → '.join(words)}\n{100 * found['confidence'][i]:.0f} %", fontsize=8)
     for ax in axes:
         ax.set_axis_off()
     figure.suptitle("Mistakes made with the greatest confidence: true → predicted", fontsize=11)
@@ -110,26 +114,23 @@ def draw_most_confused(images: np.ndarray, found: Mapping[str, np.ndarray], name
     classes = most_wrong(confusion(found["label"], found["predicted"], len(names)))
     if not classes:
         return None
-    figure = Figure(figsize=(0.98 * MISTAKE_COLUMNS + 1.6, 1.12 * len(classes) + 0.5), layout="constrained")
-    axes = figure.subplots(len(classes), MISTAKE_COLUMNS, squeeze=False)
-    for line, (label, share) in zip(axes, classes, strict=True):
+    height, width = images.shape[1:3]
+    figure = Figure(figsize=(0.98 * MISTAKE_COLUMNS + 1.6, 1.2 * len(classes) * height / width + 0.5))
+    figure.set_layout_engine("constrained")
+    for ax, (label, share) in zip(figure.subplots(len(classes), squeeze=False)[:, 0], classes, strict=True):
         wrong = np.flatnonzero((found["label"] == label) & (found["predicted"] != label))
         wrong = wrong[np.argsort(-found["confidence"][wrong], kind="stable")][:MISTAKE_COLUMNS]
-        for ax, i in zip(line, wrong, strict=False):
-            _show(ax, images[i], f"→ {_short(names[found['predicted'][i]])}")
-        for ax in line:
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(False)
+        # One strip a class: a panel an image takes four times as long to lay out.
+        ax.imshow(tile_row(images[wrong], GAP), interpolation="nearest")
+        for place, i in enumerate(wrong):
+            middle = place * (width + GAP) + width / 2
+            ax.text(middle, -1.5, f"→ {_short(names[found['predicted'][i]])}", ha="center", va="bottom", fontsize=8)
+        ax.set(xticks=[], yticks=[], xlim=(-0.5, MISTAKE_COLUMNS * (width + GAP)))
+        ax.spines[:].set_visible(False)
         words = f"{textwrap.fill(names[label], 14)}\n{100 * share:.0f} % wrong"
-        line[0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=9)
+        ax.set_ylabel(words, rotation=0, ha="right", va="center", fontsize=9)
     figure.suptitle("Errors of the most confused classes", fontsize=11)
     return figure
-
-
-def _show(ax, image: np.ndarray, title: str) -> None:
-    """Shows an image uint8 [H, W, 1 or 3]."""
-    ax.imshow(image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1), interpolation="nearest")
-    ax.set_title(title, fontsize=8)
 
 
 def _short(name: str) -> str:
