@@ -55,6 +55,8 @@ class RunResults:
       environment: versions and devices, text.
       timing: see `Timing`.
       finished: date and time in ISO 8601 with the offset from UTC.
+      data_digest: of the training data, "" where there is none.
+      final: whether the run reached its end; else this is the evaluation of a checkpoint on the way (evaluation.json).
     """
 
     experiment: str
@@ -68,6 +70,8 @@ class RunResults:
     environment: Mapping[str, Any]
     timing: Timing = field(default_factory=Timing)
     finished: str = ""
+    data_digest: str = ""
+    final: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain dicts and lists for JSON; a number that is not finite is None, as JSON has no nan."""
