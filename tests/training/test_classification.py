@@ -28,7 +28,7 @@ class Linear(nn.Module):
         return nn.Dense(CLASSES)(images.reshape(len(images), -1))
 
 
-def make_task(optim=OptimConfig(name="sgd", lr=0.1, momentum=0.0), **changes):  # noqa: B008
+def make_task(optim=OptimConfig(name="sgd", lr=0.1, momentum=0.0), **changes):
     options = {"prepare": lambda images, key: images / 255.0, "optimizer": make_optimizer(optim, 100), "batch_size": 4}
     return Task(Linear(), **options | changes)
 
@@ -75,7 +75,9 @@ def test_a_step_is_the_rate_times_the_gradient_of_the_mean_cross_entropy():
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
 
     new, metrics = train_step(task, state, prepared(batch), at())
-    expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.variables["params"], jax.grad(mean)(state.variables["params"]))
+    expected = jax.tree.map(
+        lambda p, g: p - 0.1 * g, state.variables["params"], jax.grad(mean)(state.variables["params"])
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), new.variables["params"], expected)
     losses, right = by_hand(state.variables, batch)
     assert float(metrics["loss"].value) == pytest.approx(losses.mean(), rel=1e-5)

@@ -47,7 +47,10 @@ RATES = {
         sgd(schedule="cosine", warmup_steps=20),
         ramp(0.25 * (1 + np.cos(np.pi * (STEPS - 20) / 80)), 20),
     ),
-    "drops in epochs": (sgd(schedule="drops", drops=("2 epochs", "5 epochs")), 0.5 * 0.1 ** np.digitize(STEPS, (20, 50))),
+    "drops in epochs": (
+        sgd(schedule="drops", drops=("2 epochs", "5 epochs")),
+        0.5 * 0.1 ** np.digitize(STEPS, (20, 50)),
+    ),
     "drops of every unit": (
         sgd(schedule="drops", drops=("15 steps", "3 epochs", "60%"), drop_factor=0.5),
         0.5 * 0.5 ** np.digitize(STEPS, (15, 30, 60)),
@@ -171,7 +174,9 @@ def test_momentum_equals_a_numpy_loop_with_coupled_or_decoupled_decay(decay, nes
 def test_l2_is_normalised_away_by_adam_and_decoupled_decay_is_not():
     params, grads = jnp.array([1e3]), jnp.ones(1)
     for decay, change in (({"l2": 1.0}, 0.1), ({"weight_decay": 1.0}, 0.1 * (1 + 1e3))):
-        assert float(params[0] - train(OptimConfig(lr=0.1, **decay), params, [grads])[0]) == pytest.approx(change, rel=1e-3)
+        assert float(params[0] - train(OptimConfig(lr=0.1, **decay), params, [grads])[0]) == pytest.approx(
+            change, rel=1e-3
+        )
 
 
 # Some of the parameters
@@ -244,7 +249,10 @@ COMBINATIONS = [
     ({"linear_tail": 0.3}, "linear_tail needs schedule='linear_tail'; schedule is 'constant'"),
     ({"linear_tail": 0.3, "schedule": "plateau"}, "linear_tail needs schedule='linear_tail'; schedule is 'plateau'"),
     ({"plateau": RULE}, "plateau needs schedule='plateau'; schedule is 'constant'"),
-    ({"plateau": RULE, "schedule": "drops", "drops": ("20%",)}, "plateau needs schedule='plateau'; schedule is 'drops'"),
+    (
+        {"plateau": RULE, "schedule": "drops", "drops": ("20%",)},
+        "plateau needs schedule='plateau'; schedule is 'drops'",
+    ),
     ({"schedule": "drops"}, "schedule='drops' needs durations in it"),
     ({"momentum": 0.5}, "momentum has no meaning for name='adam'"),
     ({"nesterov": True}, "nesterov has no meaning for name='adam'"),
