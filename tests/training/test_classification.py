@@ -41,13 +41,13 @@ def plateau_task(**changes):
 def rows(num, seed=0):
     rng = np.random.default_rng(seed)
     return {
-        "image": rng.integers(0, 256, (num, 2, 2, 1), np.uint8),
-        "label": rng.integers(0, CLASSES, num).astype(np.int32),
+        "image": jnp.asarray(rng.integers(0, 256, (num, 2, 2, 1), np.uint8)),
+        "label": jnp.asarray(rng.integers(0, CLASSES, num), jnp.int32),
     }
 
 
 def prepared(rows):
-    return {"image": jnp.asarray(rows["image"] / np.float32(255)), "label": jnp.asarray(rows["label"])}
+    return rows | {"image": rows["image"] / 255.0}
 
 
 def start(task, keep_best=False):
@@ -56,11 +56,11 @@ def start(task, keep_best=False):
 
 def by_hand(variables, rows):
     """Returns cross-entropies [N] and whether the largest logit is right [N], in NumPy."""
-    dense = variables["params"]["Dense_0"]
-    logits = rows["image"].reshape(len(rows["image"]), -1) / 255.0 @ np.asarray(dense["kernel"]) + dense["bias"]
-    logits = np.asarray(logits, float)
-    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(logits)), rows["label"]]
-    return losses, logits.argmax(1) == rows["label"]
+    dense, labels = variables["params"]["Dense_0"], np.asarray(rows["label"])
+    pixels = np.asarray(rows["image"], float).reshape(len(labels), -1) / 255
+    logits = pixels @ np.asarray(dense["kernel"], float) + np.asarray(dense["bias"], float)
+    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
+    return losses, logits.argmax(1) == labels
 
 
 # A step
@@ -163,8 +163,7 @@ def test_predictions_are_those_of_every_image_in_order():
     losses, right = by_hand(state.variables, test)
     np.testing.assert_allclose(found["loss"], losses, rtol=1e-5)
     np.testing.assert_array_equal(np.asarray(found["predicted"]) == test["label"], right)
-    confident = right.astype(bool)
-    np.testing.assert_allclose(found["confidence"][confident], np.exp(-losses[confident]), rtol=1e-5)
+    np.testing.assert_allclose(found["confidence"][right], np.exp(-losses[right]), rtol=1e-5)
 
 
 def scaled(state, factor):

@@ -277,7 +277,7 @@ VALUES = [
     ({"schedule": "linear_tail", "linear_tail": 0.0}, "linear_tail is 0.0"),
     ({"frozen": ("(",)}, r"frozen has '\(', which is not a regular expression"),
     ({"l2": 0.1, "no_decay": ("[",)}, r"no_decay has '\[', which is not a regular expression"),
-    ({"schedule": "plateau", "plateau": {"factor": 1.0}}, r"config\.plateau\.factor is 1\.0"),
+    ({"schedule": "plateau", "plateau": {"factor": 1.0}}, r"plateau\.factor is 1\.0"),
 ]  # fmt: skip
 
 
