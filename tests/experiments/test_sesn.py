@@ -184,10 +184,11 @@ def test_the_test_takes_the_last_epoch_into_account(finished):
     state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
     first = state["cnn"].variables
     trained = nest(checkpoint_of(workdir, "variables"))
+    validate = jax.jit(validation.fn, compiler_options=QUICK_COMPILE)
 
     def error(value):
         mixed = state["cnn"].replace(variables=trained, best=state["cnn"].best.replace(value=jnp.float32(value)))
-        after, _ = validation.fn({"cnn": mixed}, validation.arrays, at(32))
+        after, _ = validate({"cnn": mixed}, validation.arrays, at(32))
         return test.fn(after, test.arrays, at_end(32)).metrics["error"]
 
     images, labels = (test.arrays[k][0] for k in ("image", "label"))
