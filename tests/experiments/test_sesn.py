@@ -26,7 +26,7 @@ from jaxrepro.errors import UserError
 from jaxrepro.evaluators import equivariance
 from jaxrepro.experiments import sesn
 from jaxrepro.models.mnist_scale import COLUMNS, MODELS
-from jaxrepro.report.sesn import partner
+from jaxrepro.report.papers.sesn import partner
 from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.precision import apply_in
 from jaxrepro.training.selection import LARGEST

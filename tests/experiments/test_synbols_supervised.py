@@ -22,6 +22,7 @@ from jaxrepro.config import (
     Precision,
     TrainConfig,
     parse,
+    to_dict,
 )
 from jaxrepro.data.classes import class_names
 from jaxrepro.data.pil_augment import PlusConfig
@@ -34,6 +35,7 @@ from jaxrepro.synbols.splits import STANDARD
 
 KEY = jax.random.key(0)
 FILES = {"synbols_supervised": "table1", "synbols_ood": "table2"}
+IID = "Default i.i.d."
 
 
 prepare = jax.jit(supervised.prepare, static_argnums=0, compiler_options=QUICK_COMPILE)
@@ -80,14 +82,52 @@ def test_the_sweep_has_every_published_cell_of_its_version_three_times(name, pre
         assert (config.train.batch_size, config.optim.lr) == (
             (128, 1e-4) if "WRN" in config.model.name else (512, 4e-4)
         )
-        cell = (FILES[name], supervised.row_of(config), supervised.column_of(config, config.task.num_train), "accuracy")
+        cell = (FILES[name], supervised.row_of(config), config.task.column, "accuracy")
         cells.setdefault(cell, set()).update(config.seeds)
     source = "paper" if preset == "paper" else "repository"
-    printed = {p.cell for p in load_reference(name, version) if p.source == source}
+    published = [p for p in load_reference(name, version) if p.source == source and p.metric == "accuracy"]
+    printed = {p.cell for p in published if p.column != IID}
     assert set(cells) == printed
     assert set(map(frozenset, cells.values())) == {frozenset({3, 42, 123})}
     assert len(points) == 3 * len(cells)
     assert len({config_file.point_name(p) for p in points}) == len(points)
+
+
+@pytest.mark.parametrize("preset", ["paper", "report", "small"])
+def test_the_iid_column_of_table_2_is_a_run_of_table_1_under_another_name(preset):
+    table1, table2 = (config_file.load_module(f"configs/{name}.py") for name in FILES)
+    column = "Synbols Default 100k"
+    ours = config_of("synbols_ood", preset, table2.columns(preset)[IID])
+    points = table1.sweep(preset)
+    point = next(p for p in points if p["task.column"] == column and p["model.name"] == "Conv-4 GAP")
+    theirs = config_of("synbols_supervised", preset, point)
+    a, b = (config_file.flatten(to_dict(config)) for config in (ours, theirs))
+    differing = {k for k in a if a[k] != b[k]}
+    assert differing == {"experiment", "name", "seeds", "task.column", "data.source"}
+    assert ours.data.source == theirs.data.source + "&split=random"
+
+
+@pytest.mark.parametrize(
+    ("source", "partition"),
+    [
+        ("synbols:default?num_samples=100&split=stratified_font", "stratified_font"),
+        ("synbols:default?num_samples=100", "random"),
+        ("hdf5:letters.h5?split=stratified_char", "stratified_char"),
+        ("tfds:mnist", "official"),
+    ],
+)
+def test_the_facts_of_a_run_are_those_of_its_data(source, partition):
+    from jaxrepro.data import table_from_arrays
+
+    tables = {"train": table_from_arrays("train", {"label": np.zeros(7, np.int32)})}
+    config = tiny(data=DataConfig(source=source, valid="train[90%:]"), task=TaskConfig(validate_on_test=True))
+    assert supervised.facts_of(config, tables, 26, 3) == {
+        "num_classes": 26,
+        "num_train": 7,
+        "num_test": 3,
+        "partition": partition,
+        "validated_on": "test",
+    }
 
 
 def test_the_two_versions_of_the_data_differ_in_their_letters_only():
@@ -312,7 +352,7 @@ def test_a_run_reports_its_cell_and_that_it_had_fewer_images(finished):
     _, _, results = finished
     record, size = results.records
     assert (record["table"], record["row"], record["column"]) == (
-        "table1", "Conv-4 GAP", "Synbols Default 100k (36 images)"
+        "table1", "Conv-4 GAP", "Synbols Default 100k"
     )  # fmt: skip
     assert record["value"] == results.metrics["test/accuracy"][0]
     assert 0 <= record["value"] <= 100
