@@ -45,13 +45,14 @@ class FontSearch:
     folders: tuple[str, ...] = ()
     system: bool = False
     instances: bool = False
+    near_duplicates: bool = False
     without: tuple[str, ...] = ()
 
     def find(self) -> FontSet:
         """Returns the fonts."""
         if self == FontSearch():
             return installed_fonts()
-        return find_fonts(self.folders, self.system, self.instances).without(self.without)
+        return find_fonts(self.folders, self.system, self.instances, self.near_duplicates).without(self.without)
 
 
 @dataclass(frozen=True)

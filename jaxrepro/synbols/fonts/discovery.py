@@ -44,10 +44,11 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class FontSet:
-    """Fonts sorted by name, and what could not be used."""
+    """Fonts sorted by name, what could not be used, and whether alphabets take near-duplicates, too."""
 
     fonts: tuple[Font, ...]
     skipped: tuple[Skipped, ...] = ()
+    near_duplicates: bool = False
 
     def __iter__(self) -> Iterator[Font]:
         return iter(self.fonts)
@@ -68,7 +69,9 @@ class FontSet:
         return replace(self, fonts=tuple(f for f in self.fonts if f.name not in dropped))
 
 
-def find_fonts(folders: Sequence[str | Path] = (), system: bool = False, instances: bool = False) -> FontSet:
+def find_fonts(
+    folders: Sequence[str | Path] = (), system: bool = False, instances: bool = False, near_duplicates: bool = False
+) -> FontSet:
     """Returns the fonts of installed packages, of folders and of the system.
 
     Where two sources have a family of the same name, the first of packages, folders in the order given, and system
@@ -100,7 +103,8 @@ def find_fonts(folders: Sequence[str | Path] = (), system: bool = False, instanc
                 found[name] = _fonts_of_family(name, styles, source, instances)
     if skipped:
         logging.warning("skipped %d font file(s); the first: %s: %s", len(skipped), *skipped[0])
-    return FontSet(tuple(sorted((f for fonts in found.values() for f in fonts), key=lambda f: f.name)), tuple(skipped))
+    fonts = sorted((f for fonts in found.values() for f in fonts), key=lambda f: f.name)
+    return FontSet(tuple(fonts), tuple(skipped), near_duplicates)
 
 
 @functools.cache
