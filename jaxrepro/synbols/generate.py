@@ -52,7 +52,8 @@ class FontSearch:
         """Returns the fonts."""
         if self == FontSearch():
             return installed_fonts()
-        return find_fonts(self.folders, self.system, self.instances, self.near_duplicates).without(self.without)
+        found = find_fonts(self.folders, self.system, self.instances, near_duplicates=self.near_duplicates)
+        return found.without(self.without)
 
 
 @dataclass(frozen=True)
