@@ -136,6 +136,7 @@ class Experiment:
         (for every seed).
       sharding_rules: `(path regex, partition spec)` pairs for leaves that are not replicated, e.g.
         `((r".*/kernel", (None, "model")),)`; the first match wins.
+      notes: what a reader of the results must know about the data; they stand in results.json and on the page.
     """
 
     source: Source
@@ -146,3 +147,4 @@ class Experiment:
     evaluators: Sequence[Evaluator] = ()
     stopped: Callable[[State], Any] | None = None
     sharding_rules: Sequence[tuple[str, tuple]] = ()
+    notes: Sequence[str] = ()

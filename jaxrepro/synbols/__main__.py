@@ -106,6 +106,9 @@ def add_dataset_options(one: argparse.ArgumentParser, default: str | None) -> No
         "--no_auxiliary", action="store_true", help="the standard letters only; English: 26 as in the paper"
     )
     one.add_argument("--compat", metavar="v1", help="the oddities of the original, where results depend on them")
+    one.add_argument(
+        "--strict", action="store_true", help="refuse a dataset that lacks languages or pictures of the published one"
+    )
     one.add_argument("--pictures", type=Path, metavar="FOLDER", help="photographs for the dataset natural-patterns")
     add_font_options(one)
 
@@ -138,7 +141,13 @@ def recipe_of(options: argparse.Namespace) -> Any:
         chosen["auxiliary"] = False
     if options.pictures is not None:
         chosen["pictures"] = str(options.pictures)
-    return Recipe(options.dataset or "default", options.seed, chosen, search_of(options))
+    return Recipe(options.dataset or "default", options.seed, chosen, search_of(options), strict=options.strict)
+
+
+def tell(recipe: Any) -> None:
+    """Says in what a dataset falls short, if it does; UserError under --strict."""
+    if note := recipe.load().note:
+        print(f"note: {recipe.dataset}: {note}; --strict refuses such datasets", file=sys.stderr)
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -158,9 +167,11 @@ def generate(options: argparse.Namespace) -> None:
     from jaxrepro.synbols.generate import generate_file
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    recipe = recipe_of(options)
+    tell(recipe)
     with Progress(options.dataset) as progress:
         generate_file(
-            recipe_of(options), options.num_samples, options.out,
+            recipe, options.num_samples, options.out,
             workers=options.workers, shard=options.shard, progress=progress,
         )  # fmt: skip
     print(options.out)
@@ -184,7 +195,10 @@ def preview(options: argparse.Namespace) -> None:
 
     if options.file is not None and options.dataset is not None:
         raise UserError("--file and --dataset exclude each other")
-    pictures.write(options.figure, options.out, recipe_of(options), options.file)
+    recipe = recipe_of(options)
+    if options.dataset is not None:
+        tell(recipe)
+    pictures.write(options.figure, options.out, recipe, options.file)
     print(options.out)
 
 

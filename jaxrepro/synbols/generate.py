@@ -26,6 +26,8 @@ from jaxrepro.synbols import blocks, drawing, parallel, storage
 from jaxrepro.synbols.blocks import Layout
 from jaxrepro.synbols.columns import attribute_columns
 from jaxrepro.synbols.fonts import FontSet, find_fonts, fingerprint, installed_fonts
+from jaxrepro.synbols.fonts.discovery import fingerprint_of_files
+from jaxrepro.synbols.patterns import picture_files
 from jaxrepro.synbols.pieces import MoreChannels, Pieces, check_same, claimed, path_of
 from jaxrepro.synbols.predefined import Dataset, dataset
 from jaxrepro.synbols.storage import Header
@@ -58,13 +60,18 @@ class FontSearch:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A dataset that every process can make for itself: `make(dataset, **options)`."""
+    """A dataset that every process can make for itself: `make(dataset, **options)`.
+
+    Attributes:
+      strict: refuse a dataset that falls short of the published one for want of fonts or pictures (`Dataset.note`).
+    """
 
     dataset: str
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     search: FontSearch = FontSearch()
     make: Callable[..., Dataset] = dataset
+    strict: bool = False
 
     def __post_init__(self):
         if "resolution" in self.options:  # 32 and (32, 32) are the same
@@ -75,12 +82,22 @@ class Recipe:
         """Returns the dataset.
 
         Raises:
-          UserError: unknown dataset or option, a seed out of range, no fonts.
+          UserError: unknown dataset or option, a seed out of range, no fonts; with `strict`, too few.
         """
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise UserError(f"seed={self.seed}; it must be 0 to 2**63 - 1")
         chosen = {} if self.search == FontSearch() else {"fonts": self.search.find()}
-        return self.make(self.dataset, **self.options, **chosen)
+        made = self.make(self.dataset, **self.options, **chosen)
+        if self.strict and made.note:
+            raise UserError(f"strict: {self.dataset} falls short of the published dataset: {made.note}")
+        return made
+
+    def recorded_options(self) -> dict[str, Any]:
+        """Returns the options as JSON gives them back, with a hash of the pictures' content beside their folder."""
+        options = dict(self.options)
+        if options.get("pictures") is not None:
+            options["pictures_hash"] = fingerprint_of_files(picture_files(str(options["pictures"])))
+        return json.loads(json.dumps(options))
 
     def fingerprint(self, font_names: Sequence[str]) -> str:
         """Returns a hash of the named fonts' content; of all fonts if none is named."""
@@ -189,7 +206,7 @@ def generate_file(
     # One sample now, so that a mistake shows before files and processes are made.
     sample = render_arrays(made, recipe.seed, [first])
     header = Header(
-        dataset=recipe.dataset, seed=recipe.seed, options=json.loads(json.dumps(recipe.options)),
+        dataset=recipe.dataset, seed=recipe.seed, options=recipe.recorded_options(), note=made.note,
         num_samples=num_samples, first_row=first, stop_row=stop, generator_version=drawing.GENERATOR_VERSION,
         fonts=recipe.fingerprint(made.font_names), symbols=tuple(sorted(set(made.symbols))),
         font_names=tuple(sorted(set(made.font_names))),

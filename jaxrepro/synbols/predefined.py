@@ -48,7 +48,7 @@ class Dataset:
       symbols, font_names: every character and family that it can draw; a label is a position in them.
       mask_aggregator: what is stored of the masks [H, W, n]; None: all of them.
       n_samples: the published size.
-      note: what to know about it, or "".
+      note: in what it falls short of the published one for want of fonts or pictures, or "".
     """
 
     sampler: Sampler
@@ -141,7 +141,7 @@ def non_camou_shade(language="english", fonts=None, **options) -> Dataset:
 def natural_patterns(language="english", fonts=None, pictures=None, **options) -> Dataset:
     pattern = ImagePattern(root=None if pictures is None else str(pictures))
     made = _letters(language, fonts, options, foreground=pattern, background=pattern)
-    return made if pictures else dataclasses.replace(made, note="two photographs only: give a folder with `pictures`")
+    return made if pictures else dataclasses.replace(made, note="only two photographs: give a folder of `pictures`")
 
 
 # Faults of the data
@@ -243,7 +243,11 @@ def counting_fix_scale_no_overlap(language="english", fonts=None, **options) -> 
 
 def korean_1k(fonts=None, **options) -> Dataset:
     letters = alphabet("korean", auxiliary=options.pop("auxiliary", True), support_bold=True, fonts=fonts)
-    return _from_alphabets([dataclasses.replace(letters, symbols=letters.symbols[:1000])], None, options)
+    chosen = dataclasses.replace(letters, symbols=letters.symbols[:1000])
+    note = (
+        "" if len(letters.symbols) >= 1000 else f"only {len(letters.symbols)} of 1000 syllables: the fonts lack others"
+    )
+    return _from_alphabets([chosen], None, options, note=note)
 
 
 def all_chars(fonts=None, **options) -> Dataset:
@@ -368,7 +372,8 @@ def _alphabets(languages, fonts, options: dict) -> tuple[list[Alphabet], str]:
         found.append(dataclasses.replace(letters, symbols=letters.symbols[:MOST_SYMBOLS]))
     if not found:
         raise UserError(f"no fonts for any of {', '.join(languages)}; see python -m jaxrepro.synbols fonts")
-    return found, f"no fonts for {', '.join(absent)}" if absent else ""
+    fewer = f"only {len(found)} of {len(languages)} languages: no fonts for {', '.join(absent)}"
+    return found, fewer if absent else ""
 
 
 def _weighted(values: list, weights: list[int]) -> Callable[[np.random.Generator], Any]:

@@ -66,6 +66,7 @@ class Header:
       generator_version: of the renderer.
       fonts: hash of the font set.
       symbols, font_names: the classes in the order of their numbers; empty: those that occur, sorted.
+      note: in what the dataset falls short of the published one, or "".
     """
 
     dataset: str
@@ -78,6 +79,7 @@ class Header:
     fonts: str
     symbols: tuple[str, ...]
     font_names: tuple[str, ...]
+    note: str = ""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -181,10 +183,13 @@ def header_of(file: Any) -> Header | None:
     """Returns the header of an open file; None if another program wrote it."""
     if file.attrs.get("generator") != GENERATOR:
         return None
-    values = {k: file.attrs[k] for k in _header_attributes(_EMPTY)}
+    values = {k: file.attrs[k] for k in _header_attributes(_EMPTY) if k != "note"} | {
+        "note": file.attrs.get("note", "")
+    }
     return Header(
         dataset=values["dataset"],
         fonts=values["fonts"],
+        note=values["note"],
         options=json.loads(values["options"]),
         **{k: int(values[k]) for k in ("seed", "num_samples", "first_row", "stop_row", "generator_version")},
         **{k: names or () for k, names in zip(("symbols", "font_names"), classes_of(file))},

@@ -133,6 +133,11 @@ def fingerprint(fonts: Iterable[Font]) -> str:
     return digest.hexdigest()[:16]
 
 
+def fingerprint_of_files(paths: Iterable[str]) -> str:
+    """Returns a hash of the contents of some files, in this order, wherever they lie."""
+    return hashlib.sha256(json.dumps([_file_hash(path) for path in paths]).encode()).hexdigest()[:16]
+
+
 def _file_hash(path: str) -> str:
     status = os.stat(path)
     return _hash_of_version(path, status.st_mtime_ns, status.st_size)
