@@ -148,11 +148,13 @@ class Evaluation:
       metrics: scalars, named without the split ("kl", "accuracy").
       pictures: file name without suffix -> uint8 array [H, W, 3], or a `matplotlib.figure.Figure`.
       records: cells of the paper's tables and points of its figures.
+      arrays: file name without suffix -> {name: array}, kept as arrays/NAME.npz for other programs.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     pictures: Mapping[str, Any] = field(default_factory=dict)
     records: Sequence[Record] = ()
+    arrays: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
