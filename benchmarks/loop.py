@@ -33,7 +33,7 @@ from jaxrepro.config import OptimConfig, ParallelConfig, RunConfig, TrainConfig,
 from jaxrepro.data import make_source, table_from_arrays
 from jaxrepro.experiment import Experiment
 from jaxrepro.experiments import yoto
-from jaxrepro.optim import make_optimizer
+from jaxrepro.training.optim import make_optimizer
 from jaxrepro.progress import Interrupt, Progress
 
 BATCH_SIZE = 128

@@ -17,6 +17,7 @@ from jaxrepro.config import (
     EvalConfig,
     LogConfig,
     OptimConfig,
+    PlateauConfig,
     Precision,
     TrainConfig,
 )
@@ -26,7 +27,6 @@ from jaxrepro.experiments.synbols_supervised import (
     Config,
     EnergyConfig,
     ModelConfig,
-    PlateauConfig,
     TaskConfig,
     Weights,
 )
@@ -41,9 +41,16 @@ PAPER = Config(
     precision=Precision.BFLOAT16,  # appendix: 16-bit floats with a scaled loss
     train=TrainConfig(duration="200 epochs", batch_size=512),
     # Section 4 has Adam; rate, L2 and the plateau rule are the released code's.
-    optim=OptimConfig(name="adam", lr=4e-4, b1=0.9, b2=0.999, eps=1e-8),
-    l2=1e-4,
-    plateau=PlateauConfig(factor=0.1, patience=10, threshold=1e-4, stop_at=1e-3),
+    optim=OptimConfig(
+        name="adam",
+        lr=4e-4,
+        b1=0.9,
+        b2=0.999,
+        eps=1e-8,
+        l2=1e-4,
+        schedule="plateau",
+        plateau=PlateauConfig(factor=0.1, patience=10, threshold=1e-4, stop_at=1e-3),
+    ),
     tested=Weights.LAST,
     model=ModelConfig(name="Conv-4 GAP"),
     data=DataConfig(source="synbols:default?num_samples=100000&auxiliary=false"),
@@ -79,7 +86,7 @@ SMOKE = {
     "train.duration": "12 epochs",
     "train.batch_size": 64,
     "optim.lr": 2e-3,
-    "plateau.patience": 1,
+    "optim.plateau.patience": 1,
     "energy.watts": 65.0,  # a desktop processor
     # Letters in black and white: with the patterns of the table, so few images teach next to nothing.
     "data.source": "synbols:default-bw?num_samples=6000&auxiliary=false",
@@ -92,10 +99,9 @@ SMALL = {
     "precision": "float32",
     "train.duration": "40 epochs",
     "train.batch_size": 128,
-    "plateau.patience": 4,
+    "optim.plateau.patience": 4,
     "energy.watts": 65.0,  # a desktop processor
     "data.source": "synbols:default?num_samples=20000&auxiliary=false",
-    "eval.every": "10%",
 }
 
 PRESETS = {"report": V2, "small": SMALL, "smoke": SMOKE}

@@ -12,7 +12,7 @@ import fcntl
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def run(config: ConfigDict, workdir: Path, *, command: str = "", mode: Mode = Mo
         if results is None:
             return False
         if jax.process_index() == 0:
-            finish(config, typed, workdir, results)
+            finish(config, typed, workdir, results, experiment.notes)
     return True
 
 
@@ -163,7 +163,9 @@ def environment() -> dict[str, Any]:
     }
 
 
-def finish(config: ConfigDict, typed: RunConfig, workdir: Path, results: loop.Results) -> None:
+def finish(
+    config: ConfigDict, typed: RunConfig, workdir: Path, results: loop.Results, notes: Sequence[str] = ()
+) -> None:
     """Writes figures, results.json and the report page of a run."""
     from jaxrepro.report import figures, page
 
@@ -181,6 +183,7 @@ def finish(config: ConfigDict, typed: RunConfig, workdir: Path, results: loop.Re
         "records": results.records,
         "environment": environment(),
         "timing": results.timing,
+        "notes": list(notes),
     }
     page.write_page(workdir, content)
     write_json(workdir / "results.json", content)

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrepro.evaluators.batched import map_batches
 from jaxrepro.evaluators.samples import Sampler
-from jaxrepro.experiment import Evaluation, Evaluator
+from jaxrepro.experiment import Evaluation, Evaluator, When
 from jaxrepro.layers import Conv
+from jaxrepro.training.batched import map_batches
 
 Judge = Callable[[Any], dict[str, jax.Array]]
 
@@ -91,7 +91,7 @@ def class_coverage(
     *,
     num_samples: int,
     split: str,
-    every: int,
+    when: When,
 ) -> Evaluator:
     """Returns the evaluator that classifies samples.
 
@@ -106,9 +106,9 @@ def class_coverage(
     """
     generate = jax.jit(sampler.generate)
 
-    def evaluate(state, arrays, key) -> Evaluation:
+    def evaluate(state, arrays, context) -> Evaluation:
         judge = get_judge()
-        images = generate(state, sampler.draw(key, num_samples), sampler.labels(num_samples))
+        images = generate(state, sampler.draw(context.key, num_samples), sampler.labels(num_samples))
         found = np.asarray(judge(images)[column])
         on_test = np.asarray(judge(arrays["image"])[column])
         num_classes = found.shape[1]
@@ -124,4 +124,4 @@ def class_coverage(
             }
         )
 
-    return Evaluator("class_coverage", split, every, evaluate, {"image": test_images, "label": test_labels})
+    return Evaluator("class_coverage", split, when, evaluate, {"image": test_images, "label": test_labels})

@@ -13,8 +13,8 @@ import numpy as np
 
 from jaxrepro.errors import check
 from jaxrepro.evaluators import linear_svm
-from jaxrepro.evaluators.batched import map_batches
-from jaxrepro.experiment import Evaluation, Evaluator, Record
+from jaxrepro.experiment import Evaluation, Evaluator, Record, When
+from jaxrepro.training.batched import map_batches
 
 POOLED = 4  # side of every map that the SVM sees
 
@@ -92,7 +92,7 @@ def svm_table(
     grid: Sequence[float],
     batch_size: int,
     split: str,
-    every: int,
+    when: When,
 ) -> Evaluator:
     """Returns the evaluator of table 1: training and test accuracy of the SVM on every extractor's features.
 
@@ -112,7 +112,7 @@ def svm_table(
         for e in extractors
     }
 
-    def evaluate(state, arrays, key) -> Evaluation:
+    def evaluate(state, arrays, context) -> Evaluation:
         metrics: dict[str, float] = {}
         records: list[Record] = []
         for extractor in extractors:
@@ -128,7 +128,7 @@ def svm_table(
             ]
         return Evaluation(metrics, records=records)
 
-    return Evaluator("svm_table", split, every, evaluate, arrays)
+    return Evaluator("svm_table", split, when, evaluate, arrays)
 
 
 def short(row: str) -> str:

@@ -3,7 +3,7 @@
     python launch.py --config=configs/dcgan.py:smoke
     python launch.py --config=configs/dcgan_ablations.py:smoke --sweep     # the report's twelve modifications
 
-Both optimizers are values in the state; `jaxrepro.adversarial` has the steps.
+Both optimizers are values in the state; `jaxrepro.training.adversarial` has the steps.
 
 Source: Radford, Metz & Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
 Networks" (arXiv 1511.06434); the authors' Theano code (preset `paper`); a reproduction report that follows the PyTorch
@@ -19,9 +19,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jaxrepro.adversarial import (
+from jaxrepro.config import EvalConfig, Precision, RunConfig
+from jaxrepro.data import Table, load_dataset, make_source, read_split
+from jaxrepro.data.square import Fit, square
+from jaxrepro.durations import num_steps
+from jaxrepro.errors import UserError, check, unknown
+from jaxrepro.evaluators import classifier, features, filters, latents, losses_table, samples
+from jaxrepro.evaluators.features import FeaturesConfig
+from jaxrepro.evaluators.latents import ArithmeticConfig
+from jaxrepro.experiment import Context, Evaluator, Experiment, Source, When
+from jaxrepro.layers.guided import guided_leaky_relu
+from jaxrepro.losses import gan as losses
+from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Generator, Pixels, draw_latents
+from jaxrepro.rng import generator as numpy_generator
+from jaxrepro.training.adversarial import (
     LossStatistics,
     Network,
     State,
@@ -30,21 +42,8 @@ from jaxrepro.adversarial import (
     record,
     train_pass,
 )
-from jaxrepro.config import EvalConfig, Precision, RunConfig
-from jaxrepro.data import Table, load_dataset, make_source, read_split
-from jaxrepro.data.square import Fit, square
-from jaxrepro.durations import num_steps
-from jaxrepro.errors import UserError, check, unknown
-from jaxrepro.evaluators import classifier, features, filters, latents, losses_table, samples
-from jaxrepro.evaluators.batched import map_batches
-from jaxrepro.evaluators.features import FeaturesConfig
-from jaxrepro.evaluators.latents import ArithmeticConfig
-from jaxrepro.experiment import Evaluator, Experiment, Source
-from jaxrepro.layers.guided import guided_leaky_relu
-from jaxrepro.losses import gan as losses
-from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Generator, Pixels, draw_latents
-from jaxrepro.optim import make_optimizer
-from jaxrepro.rng import generator as numpy_generator
+from jaxrepro.training.batched import map_batches
+from jaxrepro.training.optim import Optimizer, make_optimizer
 
 # With config.parallel.model_axis > 1 the widest layers, and their optimizer state, are split by output channel.
 SHARDING_RULES = ((r"(generator|discriminator)/.*(ConvTranspose_0|convs_[23])/kernel", (None, None, None, "model")),)
@@ -91,23 +90,16 @@ class DCGANEvalConfig(EvalConfig):
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    """l2: times the parameters, added to every gradient. row: of the report's table 2, "" = none.
-
-    linear_decay: the last share of training, over which the learning rate falls to 0.
-    """
+    """row: of the report's table 2, "" = none."""
 
     model: DCGANConfig = DCGANConfig()
     updates: Updates = Updates.BOTH
-    l2: float = 0.0
-    linear_decay: float = 0.0
     fit: Fit = Fit.RESIZE
     row: str = ""
     eval: DCGANEvalConfig = DCGANEvalConfig()
 
     def __post_init__(self):
         super().__post_init__()
-        check(self.l2 >= 0, f"l2 is {self.l2}; it must be 0 or more")
-        check(0 <= self.linear_decay <= 1, f"linear_decay is {self.linear_decay}; it must lie in [0, 1]")
         conditional = self.model.num_labels > 0 and self.eval.features.source
         check(not conditional, "eval.features.source needs an unconditional model: model.num_labels=0")
 
@@ -134,41 +126,35 @@ def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
     return {name: variables["params"] for name, variables in init_variables(config, key).items()}
 
 
-def optimizer(config: Config, total_steps: int) -> optax.GradientTransformation:
-    """Returns the optimizer of either network: L2 into the gradient, Adam, then the linear decay."""
-    decay = optax.identity()
-    if config.linear_decay:
-        length = config.linear_decay * total_steps
-        decay = optax.scale_by_schedule(lambda step: jnp.minimum(1.0, (total_steps - step) / length))
-    l2 = optax.add_decayed_weights(config.l2) if config.l2 else optax.identity()
-    return optax.chain(l2, make_optimizer(config.optim, total_steps), decay)
-
-
 def to_range(config: Config, images: jax.Array) -> jax.Array:
     """Returns images [0, 255] as float32 in the data's range."""
     images = images.astype(jnp.float32)
     return images / 127.5 - 1 if config.model.pixels == Pixels.SIGNED else images / 255
 
 
-def make_update(config: Config, tx: optax.GradientTransformation):
-    """Returns `(state, batch, key) -> (state, metrics)`."""
+def make_update(config: Config, optimizer: Optimizer):
+    """Returns `(state, batch, context) -> (state, metrics)`."""
     generator, discriminator = networks(config)
 
-    def update(state: State, batch: Mapping[str, jax.Array], key: jax.Array) -> tuple[State, dict]:
+    def update(state: State, batch: Mapping[str, jax.Array], context: Context) -> tuple[State, dict]:
+        rate = optimizer.rate(context.step)
+        descend = functools.partial(optimizer.descend, rate=rate)
         images = to_range(config, square(batch["image"], config.model.image_size, config.fit))
         labels = batch.get("label")
-        z = draw_latents(config.model, key, len(images))
+        z = draw_latents(config.model, context.key, len(images))
 
         def fakes_of(params):
             return train_pass(generator, params, state.generator.batch_stats, z, labels)
 
         def step_discriminator(state: State, fakes) -> State:
-            network, found, clamped = discriminator_step(discriminator, tx, state.discriminator, images, fakes, labels)
+            network, found, clamped = discriminator_step(
+                discriminator, descend, state.discriminator, images, fakes, labels
+            )
             return record(state.replace(discriminator=network), "discriminator", found, clamped)
 
         def step_generator(state: State, fakes, pull_back, batch_stats) -> State:
             network, other, found, clamped = generator_step(
-                discriminator, tx, state.generator, state.discriminator, fakes, pull_back, batch_stats, labels
+                discriminator, descend, state.generator, state.discriminator, fakes, pull_back, batch_stats, labels
             )
             return record(state.replace(generator=network, discriminator=other), "generator", found, clamped)
 
@@ -177,25 +163,25 @@ def make_update(config: Config, tx: optax.GradientTransformation):
             new = step_generator(step_discriminator(state, fakes), fakes, pull_back, batch_stats)
         else:
             new = jax.lax.cond(
-                state.count % 2 == 0,
+                context.step % 2 == 0,
                 lambda s: step_generator(s, *jax.vjp(fakes_of, s.generator.params, has_aux=True)),
                 lambda s: step_discriminator(s, fakes_of(s.generator.params)[0]),
                 state,
             )
-        return new.replace(count=state.count + 1), new.latest
+        return new, new.latest | {"learning_rate": rate}
 
     return update
 
 
-def init_state(config: Config, tx: optax.GradientTransformation, key: jax.Array) -> State:
+def init_state(config: Config, optimizer: Optimizer, key: jax.Array) -> State:
     """Returns the state of step 0; its latest losses and scores are those of an undecided discriminator."""
     variables_key, latents_key = jax.random.split(key)
     made = {
-        name: Network(**v, opt_state=tx.init(v["params"])) for name, v in init_variables(config, variables_key).items()
+        name: Network(**v, opt_state=optimizer.init(v["params"]))
+        for name, v in init_variables(config, variables_key).items()
     }
     undecided = losses.cross_entropy(jnp.zeros(1), True)
     return State(
-        count=jnp.int32(0),
         **made,
         losses={name: LossStatistics.empty() for name in made},
         latest={
@@ -218,12 +204,12 @@ def build(config: Config) -> Experiment:
         train, config.train.batch_size, columns=columns, resident_limit_mb=config.data.resident_limit_mb
     )
     total = num_steps(config.train.duration, steps_per_epoch=source.steps_per_epoch)
-    tx = optimizer(config, total)
+    optimizer = make_optimizer(config.optim, total, source.steps_per_epoch)
     return Experiment(
         source=source,
-        init=lambda key: init_state(config, tx, key),
+        init=lambda context, given: init_state(config, optimizer, context.key),
         draw=draw,
-        update=make_update(config, tx),
+        update=make_update(config, optimizer),
         evaluators=evaluators(config, source, train, test, total),
         sharding_rules=SHARDING_RULES,
     )
@@ -264,8 +250,8 @@ def read_images(config: Config, table: Table, columns: Sequence[str] = (), limit
 
 def evaluators(config: Config, source: Source, train: Table, test: Table, total: int) -> tuple[Evaluator, ...]:
     """Returns the evaluators: samples and losses throughout training, everything else at its end."""
-    c, end = config.eval, {"split": "test", "every": total}
-    every = num_steps(c.every, steps_per_epoch=source.steps_per_epoch, total=total)
+    c, end = config.eval, {"split": "test", "when": When(end=True)}
+    when = When(num_steps(c.every, steps_per_epoch=source.steps_per_epoch, total=total), end=True)
     sampler = make_sampler(config)
     wanted = latents.concept_columns(c.arithmetic.concepts, list(train.columns))
     judged = list(dict.fromkeys([*([c.judge] if c.judge else []), *wanted]))
@@ -278,8 +264,8 @@ def evaluators(config: Config, source: Source, train: Table, test: Table, total:
         return classifier.train_classifier(train_rows["image"], columns, c.judge_steps)
 
     found = [
-        samples.samples(sampler, train_rows["image"], split="test", every=every, last=total),
-        losses_table.losses_table(lambda s: s.losses, config.row, split="train", every=every),
+        samples.samples(sampler, train_rows["image"], split="test", when=when, last=total),
+        losses_table.losses_table(lambda s: s.losses, config.row, split="train", when=when),
         samples.memorisation(sampler, train_rows["image"], test_rows["image"], num_samples=c.num_samples, **end),
         latents.latent_walks(sampler, **end),
         latents.arithmetic(sampler, get_judge, config=c.arithmetic, num_samples=c.num_samples, **end),
@@ -316,7 +302,6 @@ def make_sampler(config: Config) -> samples.Sampler:
         draw=lambda key, num: draw_latents(config.model, key, num),
         generate=generate,
         fixed=lambda state: state.fixed_latents,
-        step=lambda state: state.count,
         num_labels=num_labels,
     )
 

@@ -18,7 +18,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import struct
 
 from jaxrepro.config import Precision, RunConfig
@@ -26,11 +25,11 @@ from jaxrepro.data import augment, load_dataset, make_source, read_split
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError, check
 from jaxrepro.evaluators import beta_grid
-from jaxrepro.experiment import Experiment
+from jaxrepro.experiment import Experiment, When
 from jaxrepro.losses import vae as losses
 from jaxrepro.metrics import Mean
 from jaxrepro.models.conv_vae import Conditioning, ConvVAE, Likelihood, VAEConfig, output_mean, positive
-from jaxrepro.optim import make_optimizer
+from jaxrepro.training.optim import make_optimizer
 
 CONDITIONAL = "conditional"
 
@@ -180,33 +179,34 @@ def build(config: Config) -> Experiment:
         train, config.train.batch_size, columns=("image",), resident_limit_mb=config.data.resident_limit_mb
     )
     total = num_steps(config.train.duration, steps_per_epoch=source.steps_per_epoch)
-    tx = make_optimizer(config.optim, total)
+    optimizer = make_optimizer(config.optim, total, source.steps_per_epoch)
     models = {name: make_model(config, beta) for name, beta in members(config).items()}
 
-    def init(key):
-        return {name: Member(params, tx.init(params)) for name, params in init_params(config, key).items()}
+    def init(context, given):
+        params = init_params(config, context.key)
+        return {name: Member(p, optimizer.init(p)) for name, p in params.items()}
 
-    def update(state: Mapping[str, Member], batch, key):
-        augment_key, beta_key, sample_key = jax.random.split(key, 3)
+    def update(state: Mapping[str, Member], batch, context):
+        augment_key, beta_key, sample_key = jax.random.split(context.key, 3)
         images = prepare(config, batch["image"], augment_key)
         drawn = sample_beta(config.beta, beta_key, len(images))
+        rate = optimizer.rate(context.step)
         new, metrics = {}, {}
         for name, member in state.items():
             fixed = members(config)[name]
             beta = jnp.full_like(drawn, fixed) if fixed else drawn
             gradient = jax.grad(lambda p, n=name, b=beta: loss(models[n], p, images, b, sample_key), has_aux=True)
             grads, found = gradient(member.params)
-            updates, opt_state = tx.update(grads, member.opt_state, member.params)
-            new[name] = Member(optax.apply_updates(member.params, updates), opt_state)
+            new[name] = Member(*optimizer.descend(grads, member.opt_state, member.params, rate))
             main = name == next(iter(models))
             metrics |= found if main else {f"{name}/{k}": found[k] for k in ("kl", "reconstruction")}
-        return new, metrics
+        return new, metrics | {"learning_rate": rate}
 
     evaluator = beta_grid.beta_grid(
         [view(config, name) for name in models],
         test_images,
         split="test",
-        every=num_steps(config.eval.every, steps_per_epoch=source.steps_per_epoch, total=total),
+        when=When(num_steps(config.eval.every, steps_per_epoch=source.steps_per_epoch, total=total), end=True),
         grid=config.beta.grid,
         pictured=config.beta.pictured,
         batch_size=config.eval.batch_size,

@@ -94,6 +94,7 @@ def _header(run: Run) -> str:
     kicker = f"{name}, preset {run.preset}" if name else f"preset {run.preset}"
     facts = {"command": run.command, "date": run_date(run), "device": _device(environment)}
     facts["versions"] = ", ".join(f"{k} {environment[k]}" for k in ("python", "jax", "flax") if environment.get(k))
+    facts["note"] = "; ".join(run.results.get("notes") or [])
     shown = {k: escape(v) for k, v in facts.items() if v}
     if run.command:  # words stay whole where the line breaks
         words = (f'<span class="word">{escape(word)}</span>' for word in run.command.split(" "))

@@ -106,6 +106,9 @@ def add_dataset_options(one: argparse.ArgumentParser, default: str | None) -> No
         "--no_auxiliary", action="store_true", help="the standard letters only; English: 26 as in the paper"
     )
     one.add_argument("--compat", metavar="v1", help="the oddities of the original, where results depend on them")
+    one.add_argument(
+        "--strict", action="store_true", help="refuse a dataset that lacks languages or pictures of the published one"
+    )
     one.add_argument("--pictures", type=Path, metavar="FOLDER", help="photographs for the dataset natural-patterns")
     add_font_options(one)
 
@@ -114,6 +117,11 @@ def add_font_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("--fonts_dir", action="append", default=[], metavar="FOLDER", help="more fonts; may be repeated")
     one.add_argument("--system", action="store_true", help="fonts of the system, too")
     one.add_argument("--instances", action="store_true", help="every weight and width of a family as a font of its own")
+    one.add_argument(
+        "--normal_weight", type=int, default=500, metavar="400",
+        help="of letters that are not bold: 500, Medium as in the original where a family has it; 400, Regular",
+    )  # fmt: skip
+    one.add_argument("--near_duplicates", action="store_true", help="families whose Latin letters equal another's, too")
     one.add_argument(
         "--exclude_fonts", type=Path, metavar="FILE", help="list of fonts to leave out, such as `similar` writes"
     )
@@ -125,7 +133,10 @@ def search_of(options: argparse.Namespace) -> Any:
     from jaxrepro.synbols.generate import FontSearch
 
     without = () if options.exclude_fonts is None else read_list(options.exclude_fonts)
-    return FontSearch(tuple(options.fonts_dir), options.system, options.instances, without)
+    return FontSearch(
+        tuple(options.fonts_dir), options.system, options.instances, options.near_duplicates, without,
+        options.normal_weight,
+    )  # fmt: skip
 
 
 def recipe_of(options: argparse.Namespace) -> Any:
@@ -137,7 +148,13 @@ def recipe_of(options: argparse.Namespace) -> Any:
         chosen["auxiliary"] = False
     if options.pictures is not None:
         chosen["pictures"] = str(options.pictures)
-    return Recipe(options.dataset or "default", options.seed, chosen, search_of(options))
+    return Recipe(options.dataset or "default", options.seed, chosen, search_of(options), strict=options.strict)
+
+
+def tell(recipe: Any) -> None:
+    """Says in what a dataset falls short, if it does; UserError under --strict."""
+    if note := recipe.load().note:
+        print(f"note: {recipe.dataset}: {note}; --strict refuses such datasets", file=sys.stderr)
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -157,9 +174,11 @@ def generate(options: argparse.Namespace) -> None:
     from jaxrepro.synbols.generate import generate_file
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    recipe = recipe_of(options)
+    tell(recipe)
     with Progress(options.dataset) as progress:
         generate_file(
-            recipe_of(options), options.num_samples, options.out,
+            recipe, options.num_samples, options.out,
             workers=options.workers, shard=options.shard, progress=progress,
         )  # fmt: skip
     print(options.out)
@@ -183,7 +202,10 @@ def preview(options: argparse.Namespace) -> None:
 
     if options.file is not None and options.dataset is not None:
         raise UserError("--file and --dataset exclude each other")
-    pictures.write(options.figure, options.out, recipe_of(options), options.file)
+    recipe = recipe_of(options)
+    if options.dataset is not None:
+        tell(recipe)
+    pictures.write(options.figure, options.out, recipe, options.file)
     print(options.out)
 
 

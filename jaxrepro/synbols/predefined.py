@@ -58,7 +58,7 @@ class Dataset:
       symbols, font_names: every character and family that it can draw; a label is a position in them.
       mask_aggregator: what is stored of the masks [H, W, n]; None: all of them.
       n_samples: the published size.
-      note: what to know about it, or "".
+      note: in what it falls short of the published one for want of fonts or pictures, or "".
     """
 
     sampler: Sampler
@@ -71,11 +71,11 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Letters:
-    """Alphabets, the distribution of a symbol's alphabet over them, and languages that there are no fonts for."""
+    """Alphabets, the distribution of a symbol's alphabet over them, and what the fonts found lack, or ""."""
 
     alphabets: tuple[Alphabet, ...]
     draw: Distribution
-    absent: tuple[str, ...] = ()
+    note: str = ""
 
 
 # Where letters come from: functions of language, fonts and auxiliary
@@ -105,14 +105,16 @@ def letters_and_a(language: str, fonts: FontSet | None, auxiliary: bool) -> Lett
 
 def korean_thousand(language: None, fonts: FontSet | None, auxiliary: bool) -> Letters:
     letters = alphabet("korean", auxiliary=auxiliary, support_bold=True, fonts=fonts)
-    letters = dataclasses.replace(letters, symbols=letters.symbols[:1000])
-    return Letters((letters,), Constant(letters))
+    first = dataclasses.replace(letters, symbols=letters.symbols[:1000])
+    found = len(first.symbols)
+    note = "" if found == 1000 else f"only {found} of 1000 syllables: the fonts lack others"
+    return Letters((first,), Constant(first), note)
 
 
 def all_languages(language: None, fonts: FontSet | None, auxiliary: bool) -> Letters:
     """Uniform over the first 200 symbols of every language, then over the fonts of the symbol's language."""
-    found, absent = _alphabets(tuple(LANGUAGES), fonts, auxiliary)
-    return Letters(found, _by_size(found, "symbols"), absent)
+    found, note = _alphabets(tuple(LANGUAGES), fonts, auxiliary)
+    return Letters(found, _by_size(found, "symbols"), note)
 
 
 def balanced(language: None, fonts: FontSet | None, auxiliary: bool, languages=tuple(LANGUAGES)) -> Letters:
@@ -120,19 +122,17 @@ def balanced(language: None, fonts: FontSet | None, auxiliary: bool, languages=t
 
     Whatever of the two is drawn first gives the language, within which the other is uniform.
     """
-    found, absent = _alphabets(languages, fonts, auxiliary)
+    found, note = _alphabets(languages, fonts, auxiliary)
     found = tuple(dataclasses.replace(a, fonts=a.fonts[:MOST_FONTS]) for a in found)
-    return Letters(found, Mixture((_by_size(found, "fonts"), _by_size(found, "symbols"))), absent)
+    return Letters(found, Mixture((_by_size(found, "fonts"), _by_size(found, "symbols"))), note)
 
 
 def balanced_few_shot(language: None, fonts: FontSet | None, auxiliary: bool) -> Letters:
     return balanced(language, fonts, auxiliary, FEW_SHOT_LANGUAGES)
 
 
-def _alphabets(
-    languages: tuple[str, ...], fonts: FontSet | None, auxiliary: bool
-) -> tuple[tuple[Alphabet, ...], tuple[str, ...]]:
-    """Returns the first 200 symbols of each language that there are fonts for, and the names of the others."""
+def _alphabets(languages: tuple[str, ...], fonts: FontSet | None, auxiliary: bool) -> tuple[tuple[Alphabet, ...], str]:
+    """Returns the first 200 symbols of each language that there are fonts for, and a note that names the others."""
     found, absent = [], []
     for language in languages:
         try:
@@ -143,7 +143,8 @@ def _alphabets(
         found.append(dataclasses.replace(letters, symbols=letters.symbols[:MOST_SYMBOLS]))
     if not found:
         raise UserError(f"no fonts for any of {', '.join(languages)}; see python -m jaxrepro.synbols fonts")
-    return tuple(found), tuple(absent)
+    fewer = f"only {len(found)} of {len(languages)} languages: no fonts for {', '.join(absent)}"
+    return tuple(found), fewer if absent else ""
 
 
 def _by_size(alphabets: tuple[Alphabet, ...], what: str) -> Choice:
@@ -332,10 +333,10 @@ def options_of(entry: Entry) -> tuple[str, ...]:
 
 def _made(entry: Entry, letters: Letters, chosen: Mapping[str, Any], pictures: Any) -> Dataset:
     attributes = dict(entry.attributes)
-    notes = [f"no fonts for {', '.join(letters.absent)}"] if letters.absent else []
+    note = letters.note
     photographed = [name for name, value in attributes.items() if isinstance(value, ImagePattern)]
     if photographed and pictures is None:
-        notes.append("two photographs only: give a folder with `pictures`")
+        note = "only two photographs: give a folder of `pictures`"
     elif photographed:
         attributes |= {n: dataclasses.replace(attributes[n], root=str(pictures)) for n in photographed}
     sampler = attribute_sampler(alphabet=letters.draw, **attributes | chosen)
@@ -350,5 +351,5 @@ def _made(entry: Entry, letters: Letters, chosen: Mapping[str, Any], pictures: A
         font_names=tuple(sorted({font.name for a in letters.alphabets for font in a.fonts})),
         mask_aggregator=entry.mask_aggregator,
         n_samples=entry.n_samples,
-        note="; ".join(notes),
+        note=note,
     )

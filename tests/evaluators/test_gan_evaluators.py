@@ -9,8 +9,8 @@ import pytest
 
 from jaxrepro.errors import UserError
 from jaxrepro.evaluators import classifier, features, latents, losses_table, samples
-from jaxrepro.evaluators.batched import map_batches
 from jaxrepro.layers.guided import guided_leaky_relu
+from jaxrepro.training.batched import map_batches
 
 KEY = jax.random.key(0)
 

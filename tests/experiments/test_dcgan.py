@@ -11,7 +11,6 @@ import pytest
 from dcgan_reference import reference_generator, reference_step, second_convolution
 
 from jaxrepro import config_file, loop
-from jaxrepro.adversarial import LossStatistics
 from jaxrepro.checkpoint import Checkpoints
 from jaxrepro.config import CheckpointConfig, DataConfig, LogConfig, OptimConfig, Precision, TrainConfig, parse
 from jaxrepro.data import table_from_arrays
@@ -21,6 +20,7 @@ from jaxrepro.experiments import dcgan
 from jaxrepro.losses import gan as losses
 from jaxrepro.models.dcgan import DCGANConfig
 from jaxrepro.step import QUICK_COMPILE
+from jaxrepro.training.adversarial import LossStatistics
 
 KEY = jax.random.key(0)
 BATCH = 6

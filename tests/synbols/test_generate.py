@@ -17,7 +17,7 @@ from jaxrepro.synbols.generate import Recipe, generate_file, merge_files, render
 from jaxrepro.synbols.masks import flatten_mask
 from jaxrepro.synbols.storage import open_file, read
 
-N = 1700  # more than three pieces of 500
+N = 1700  # more than three pieces of 512
 ROOT = Path(__file__).parents[2]
 RECIPE = Recipe("less-variations", 5, {"resolution": 16})
 
@@ -184,7 +184,7 @@ def test_an_unfinished_run_of_something_else_is_not_continued(tmp_path):
 def test_a_damaged_piece_is_rendered_again(whole, tmp_path):
     out = tmp_path / "a.h5"
     run("SIGKILL", *arguments(out), code=STOP)
-    piece = next((tmp_path / "a.h5.partial").glob("0-500-*.npz"))
+    piece = next((tmp_path / "a.h5.partial").glob("0-512.npz"))
     piece.write_bytes(piece.read_bytes()[:-1000])
     with pytest.raises(UserError, match=r"is damaged .* and was deleted; the same command renders it again"):
         generate_file(RECIPE, N, out)

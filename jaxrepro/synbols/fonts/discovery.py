@@ -49,10 +49,11 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class FontSet:
-    """Fonts sorted by name, and what could not be used."""
+    """Fonts sorted by name, what could not be used, and whether alphabets take near-duplicates, too."""
 
     fonts: tuple[Font, ...]
     skipped: tuple[Skipped, ...] = ()
+    near_duplicates: bool = False
 
     def __iter__(self) -> Iterator[Font]:
         return iter(self.fonts)
@@ -74,8 +75,9 @@ class FontSet:
 
 
 def find_fonts(
-    folders: Sequence[str | Path] = (), system: bool = False, instances: bool = False, *, normal_weight: int = MEDIUM
-) -> FontSet:
+    folders: Sequence[str | Path] = (), system: bool = False, instances: bool = False, *, normal_weight: int = MEDIUM,
+    near_duplicates: bool = False,
+) -> FontSet:  # fmt: skip
     """Returns the fonts of installed packages, of folders and of the system.
 
     Where two sources have a family of the same name, the first of packages, folders in the order given, and system
@@ -88,6 +90,7 @@ def find_fonts(
         as a font of its own, such as "Poppins Thin". By default a family is one font with its normal and bold style.
       normal_weight: 500 takes for letters that are not bold what the original takes: Medium where a family has it,
         else Regular, because cairo asks fontconfig for Medium; 400 takes Regular.
+      near_duplicates: let alphabets of Latin letters keep the families of `duplicates.NEAR_DUPLICATES`, too.
 
     Raises:
       UserError: a folder does not exist, or another weight.
@@ -111,7 +114,8 @@ def find_fonts(
                 found[name] = _fonts_of_family(name, styles, source, instances, normal_weight)
     if skipped:
         logging.warning("skipped %d font file(s); the first: %s: %s", len(skipped), *skipped[0])
-    return FontSet(tuple(sorted((f for fonts in found.values() for f in fonts), key=lambda f: f.name)), tuple(skipped))
+    fonts = sorted((f for fonts in found.values() for f in fonts), key=lambda f: f.name)
+    return FontSet(tuple(fonts), tuple(skipped), near_duplicates)
 
 
 @functools.cache
@@ -127,6 +131,11 @@ def fingerprint(fonts: Iterable[Font]) -> str:
         faces = [[_file_hash(f.path), f.index, f.location] if f else None for f in (font.regular, font.bold)]
         digest.update(json.dumps([font.name, faces]).encode())
     return digest.hexdigest()[:16]
+
+
+def fingerprint_of_files(paths: Iterable[str]) -> str:
+    """Returns a hash of the contents of some files, in this order, wherever they lie."""
+    return hashlib.sha256(json.dumps([_file_hash(path) for path in paths]).encode()).hexdigest()[:16]
 
 
 def _file_hash(path: str) -> str:

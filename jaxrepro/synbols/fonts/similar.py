@@ -11,6 +11,7 @@ embeddings may be given instead.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,10 @@ def clusters(embeddings: np.ndarray, max_distance: float = MAX_DISTANCE, num_mer
         raise UserError(f"embeddings must be a matrix [fonts, features] of finite numbers, not {embeddings.shape}")
     if len(embeddings) == 1:
         return np.zeros(1, np.int64)
-    from scipy.cluster.hierarchy import fcluster, linkage
+    try:
+        from scipy.cluster.hierarchy import fcluster, linkage
+    except ImportError as error:
+        raise UserError("comparing fonts needs SciPy: pip install scipy") from error
 
     merges = linkage(embeddings, "ward")
     if num_merges is not None:
@@ -106,7 +110,7 @@ def write_list(
     from jaxrepro.synbols.languages import alphabet
 
     if embeddings is None:
-        chosen = alphabet(language, auxiliary=False, fonts=fonts)
+        chosen = alphabet(language, auxiliary=False, fonts=replace(fonts, near_duplicates=True))
         compared, vectors = list(chosen.fonts), embed(chosen.fonts, chosen.symbols)
         source = f"pictures of {len(chosen.symbols)} letters ({language})"
     else:

@@ -1,6 +1,6 @@
 """One step of each of two networks that play against each other: both with their optimizer as a value in the state.
 
-    network, metrics, clamped = discriminator_step(model, tx, state.discriminator, images, fakes, labels)
+    network, metrics, clamped = discriminator_step(model, descend, state.discriminator, images, fakes, labels)
     state = record(state.replace(discriminator=network), "discriminator", metrics, clamped)
 
 The discriminator sees real and fake images in separate passes, each normalised by its own batch.
@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from jaxrepro.losses import gan as losses
@@ -46,12 +45,11 @@ class LossStatistics:
 
 @struct.dataclass
 class State:
-    """count: steps done. fixed_latents: [B, latent]: the first are pictured, all of them normalise samples.
+    """fixed_latents: [B, latent]: the first are pictured, all of them normalise samples.
 
     latest: the newest value of every metric, since alternating steps compute only some of them.
     """
 
-    count: jax.Array
     generator: Network
     discriminator: Network
     losses: dict[str, LossStatistics]
@@ -66,13 +64,12 @@ def train_pass(model: Any, params: Any, batch_stats: Any, *inputs: jax.Array) ->
     return output, changed.get("batch_stats", batch_stats)
 
 
-def descend(tx: optax.GradientTransformation, network: Network, grads: Any, batch_stats: Any) -> Network:
-    updates, opt_state = tx.update(grads, network.opt_state, network.params)
-    return Network(optax.apply_updates(network.params, updates), batch_stats, opt_state)
+def discriminator_step(model, descend, network: Network, images, fakes, labels) -> tuple[Network, dict, jax.Array]:
+    """Returns (network, metrics, clamped loss) after one step on a real and a fake batch, each normalised by itself.
 
-
-def discriminator_step(model, tx, network: Network, images, fakes, labels) -> tuple[Network, dict, jax.Array]:
-    """Returns (network, metrics, clamped loss) after one step on a real and a fake batch, each normalised by itself."""
+    Args:
+      descend: `(grads, opt_state, params) -> (params, opt_state)`, of the optimizer at this step's rate.
+    """
 
     def loss(params):
         real, batch_stats = train_pass(model, params, network.batch_stats, images, labels)
@@ -82,14 +79,17 @@ def discriminator_step(model, tx, network: Network, images, fakes, labels) -> tu
     (value, (real, fake, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(network.params)
     scores = {"real_score": jax.nn.sigmoid(real).mean(), "fake_score": jax.nn.sigmoid(fake).mean()}
     clamped = losses.discriminator_loss(real, fake, losses.LIMIT)
-    return descend(tx, network, grads, batch_stats), {"loss_discriminator": value, **scores}, clamped
+    params, opt_state = descend(grads, network.opt_state, network.params)
+    network = Network(params, batch_stats, opt_state)
+    return network, {"loss_discriminator": value, **scores}, clamped
 
 
-def generator_step(model, tx, network: Network, other: Network, fakes, pull_back, batch_stats, labels):
+def generator_step(model, descend, network: Network, other: Network, fakes, pull_back, batch_stats, labels):
     """Returns (generator, discriminator, metrics, clamped loss); of the discriminator only running averages change.
 
     Args:
       model: the discriminator.
+      descend: see `discriminator_step`.
       network, other: generator and discriminator.
       fakes, pull_back, batch_stats: the generator's output, the map from its gradient to the parameters', and the
         generator's new running statistics: its forward pass is shared with the discriminator's step.
@@ -100,7 +100,8 @@ def generator_step(model, tx, network: Network, other: Network, fakes, pull_back
         return losses.generator_loss(fake), (fake, other_stats)
 
     (value, (fake, other_stats)), grads = jax.value_and_grad(loss, has_aux=True)(fakes)
-    network = descend(tx, network, pull_back(grads)[0], batch_stats)
+    params, opt_state = descend(pull_back(grads)[0], network.opt_state, network.params)
+    network = Network(params, batch_stats, opt_state)
     clamped = losses.generator_loss(fake, losses.LIMIT)
     return network, other.replace(batch_stats=other_stats), {"loss_generator": value}, clamped
 

@@ -12,10 +12,9 @@ training as it was executed (see `learning_rates`) cannot be expressed.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
-LARGEST = np.finfo(np.float32).max  # stands for no loss yet: a checkpoint of numbers that are not finite is refused
+from jaxrepro.training.selection import LARGEST
 
 
 @struct.dataclass

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrepro.plateau import Plateau, after_epoch, learning_rates, start
+from jaxrepro.training.plateau import Plateau, after_epoch, learning_rates, start
 
 RULE = {"patience": 10, "threshold": 1e-4, "num_rates": 4}
 

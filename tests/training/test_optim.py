@@ -7,7 +7,7 @@ import pytest
 
 from jaxrepro.config import OptimConfig
 from jaxrepro.errors import UserError
-from jaxrepro.optim import make_optimizer, make_schedule
+from jaxrepro.training.optim import make_optimizer, make_schedule
 
 
 def test_the_learning_rate_is_halved_at_the_given_steps():
