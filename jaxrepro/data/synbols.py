@@ -7,7 +7,8 @@ natural-patterns; strict=true refuses datasets that lack languages or pictures o
 
 Fonts: fonts_dir=FOLDER,FOLDER adds folders of font files, system=true those of the system, instances=true every weight
 and width, near_duplicates=true families whose Latin letters look like another's; exclude_fonts=FILE leaves out those of
-a list that `python -m jaxrepro.synbols similar` writes. Equal fonts and pictures are one cache entry.
+a list that `python -m jaxrepro.synbols similar` writes; normal_weight=400 takes Regular, not Medium, for letters that are
+not bold. Equal fonts and pictures are one cache entry.
 
 Columns: image, the attributes of `jaxrepro.synbols.columns` such as label (the character), font and rotation.
 """
@@ -35,7 +36,7 @@ _MOST_SECONDS_SILENT = 2
 def load(
     name: str, *, num_samples: int = 20_000, seed: int = 0, split: str = "random", masks: bool = False,
     fonts_dir: str = "", system: bool = False, instances: bool = False, near_duplicates: bool = False,
-    exclude_fonts: str = "", strict: bool = False, **options: Any,
+    normal_weight: int = 500, exclude_fonts: str = "", strict: bool = False, **options: Any,
 ) -> dict[str, Table]:  # fmt: skip
     """Returns the splits of a rendered dataset.
 
@@ -59,7 +60,7 @@ def load(
     without = read_list(Path(exclude_fonts).expanduser()) if exclude_fonts else ()
     if "pictures" in options:
         options["pictures"] = str(Path(options["pictures"]).expanduser().absolute())
-    search = FontSearch(folders, system, instances, near_duplicates, without)
+    search = FontSearch(folders, system, instances, near_duplicates, without, normal_weight)
     recipe = Recipe(name, seed, options, search, strict=strict)
     made = recipe.load()
     if made.note:

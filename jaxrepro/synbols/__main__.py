@@ -117,6 +117,10 @@ def add_font_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("--fonts_dir", action="append", default=[], metavar="FOLDER", help="more fonts; may be repeated")
     one.add_argument("--system", action="store_true", help="fonts of the system, too")
     one.add_argument("--instances", action="store_true", help="every weight and width of a family as a font of its own")
+    one.add_argument(
+        "--normal_weight", type=int, default=500, metavar="400",
+        help="of letters that are not bold: 500, Medium as in the original where a family has it; 400, Regular",
+    )  # fmt: skip
     one.add_argument("--near_duplicates", action="store_true", help="families whose Latin letters equal another's, too")
     one.add_argument(
         "--exclude_fonts", type=Path, metavar="FILE", help="list of fonts to leave out, such as `similar` writes"
@@ -129,7 +133,10 @@ def search_of(options: argparse.Namespace) -> Any:
     from jaxrepro.synbols.generate import FontSearch
 
     without = () if options.exclude_fonts is None else read_list(options.exclude_fonts)
-    return FontSearch(tuple(options.fonts_dir), options.system, options.instances, options.near_duplicates, without)
+    return FontSearch(
+        tuple(options.fonts_dir), options.system, options.instances, options.near_duplicates, without,
+        options.normal_weight,
+    )  # fmt: skip
 
 
 def recipe_of(options: argparse.Namespace) -> Any:

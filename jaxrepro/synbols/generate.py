@@ -26,7 +26,7 @@ from jaxrepro.synbols import blocks, drawing, parallel, storage
 from jaxrepro.synbols.blocks import Layout
 from jaxrepro.synbols.columns import attribute_columns
 from jaxrepro.synbols.fonts import FontSet, find_fonts, fingerprint, installed_fonts
-from jaxrepro.synbols.fonts.discovery import fingerprint_of_files
+from jaxrepro.synbols.fonts.discovery import MEDIUM, fingerprint_of_files
 from jaxrepro.synbols.patterns import picture_files
 from jaxrepro.synbols.pieces import MoreChannels, Pieces, check_same, claimed, path_of
 from jaxrepro.synbols.predefined import Dataset, dataset
@@ -49,12 +49,16 @@ class FontSearch:
     instances: bool = False
     near_duplicates: bool = False
     without: tuple[str, ...] = ()
+    normal_weight: int = MEDIUM
 
     def find(self) -> FontSet:
         """Returns the fonts."""
         if self == FontSearch():
             return installed_fonts()
-        found = find_fonts(self.folders, self.system, self.instances, near_duplicates=self.near_duplicates)
+        found = find_fonts(
+            self.folders, self.system, self.instances, near_duplicates=self.near_duplicates,
+            normal_weight=self.normal_weight,
+        )  # fmt: skip
         return found.without(self.without)
 
 

@@ -219,10 +219,10 @@ def _fonts_of_family(
 
 
 def _distance(weight: int):
-    """Returns a sort key: normal width, the nearest weight, the family's own name for it, then the path."""
+    """Returns a sort key: normal width, the family's own name for it, then the nearest weight, then the path."""
     name = {_BOLD: "Bold", MEDIUM: "Medium", REGULAR: "Regular"}[weight]
     wanted = _on_scale(weight)
-    return lambda s: (abs(s.width - 100), abs(_on_scale(s.weight) - wanted), s.name != name, not s.named, s.face)
+    return lambda s: (abs(s.width - 100), s.name != name, abs(_on_scale(s.weight) - wanted), not s.named, s.face)
 
 
 def _on_scale(weight: float) -> float:
