@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--num_samples", type=int, default=10_000, metavar="N", help="default 10000")
     one.add_argument("--out", type=Path, required=True, metavar="FILE.h5")
     one.add_argument("--workers", type=int, default=1, metavar="N", help="processes; they do not change the file")
+    one.add_argument("--no_preview", action="store_true", help="do not draw FILE_preview.png beside a whole file")
     one.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="the I-th of N parts, from 0/N on")
 
     one = command(merge, "join shards to the file that one machine would have written")
@@ -80,7 +81,9 @@ def parser() -> argparse.ArgumentParser:
     one = command(preview, "draw a picture of a dataset")
     add_dataset_options(one, default=None)
     one.add_argument("--file", type=Path, metavar="FILE.h5", help="show a file instead of rendering")
-    one.add_argument("--figure", default="grid", metavar="NAME", help="grid, attributes, datasets, histograms, splits")
+    one.add_argument(
+        "--figure", default="grid", metavar="NAME", help="grid, letters, attributes, datasets, histograms, splits"
+    )
     one.add_argument("--out", type=Path, required=True, metavar="FILE.png")
 
     one = command(fonts, "list the fonts found, and what is missing per language")
@@ -172,6 +175,7 @@ def resolution(text: str) -> tuple[int, int]:
 
 def generate(options: argparse.Namespace) -> None:
     from jaxrepro.synbols.generate import generate_file
+    from jaxrepro.synbols.preview import beside
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     recipe = recipe_of(options)
@@ -182,6 +186,8 @@ def generate(options: argparse.Namespace) -> None:
             workers=options.workers, shard=options.shard, progress=progress,
         )  # fmt: skip
     print(options.out)
+    if not options.no_preview and options.shard == (0, 1):
+        print(f"preview: {beside(options.out)}", file=sys.stderr)
 
 
 def merge(options: argparse.Namespace) -> None:
