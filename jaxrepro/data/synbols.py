@@ -7,8 +7,8 @@ natural-patterns; strict=true refuses datasets that lack languages or pictures o
 
 Fonts: fonts_dir=FOLDER,FOLDER adds folders of font files, system=true those of the system, instances=true every weight
 and width, near_duplicates=true families whose Latin letters look like another's; exclude_fonts=FILE leaves out those of
-a list that `python -m jaxrepro.synbols similar` writes; normal_weight=400 takes Regular instead of Medium for letters
-that are not bold. Equal fonts and pictures are one cache entry.
+a list that `python -m jaxrepro.synbols similar` writes; normal_weight=400 takes Regular, not Medium, for letters that
+are not bold. Equal fonts and pictures are one cache entry.
 
 Columns: image, the attributes of `jaxrepro.synbols.columns` such as label (the character), font and rotation.
 """

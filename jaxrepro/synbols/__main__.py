@@ -3,6 +3,7 @@
     python -m jaxrepro.synbols generate --dataset=camouflage --num_samples=100000 --out=camouflage.h5 --workers=8
     python -m jaxrepro.synbols generate --num_samples=1000000 --out=part-3.h5 --shard=3/16   # on 16 machines, then
     python -m jaxrepro.synbols merge part-*.h5 --out=default.h5                              # the same file as from one
+    python -m jaxrepro.synbols datasets                          # all of them; with a name, what it is drawn from
     python -m jaxrepro.synbols preview --dataset=camouflage --out=preview.png
     python -m jaxrepro.synbols fonts --language=korean
     python -m jaxrepro.synbols similar --out=similar.txt         # edit it, then: generate --exclude_fonts=similar.txt
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--num_samples", type=int, default=10_000, metavar="N", help="default 10000")
     one.add_argument("--out", type=Path, required=True, metavar="FILE.h5")
     one.add_argument("--workers", type=int, default=1, metavar="N", help="processes; they do not change the file")
+    one.add_argument("--no_preview", action="store_true", help="do not draw FILE_preview.png beside a whole file")
     one.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="the I-th of N parts, from 0/N on")
 
     one = command(merge, "join shards to the file that one machine would have written")
@@ -80,8 +82,15 @@ def parser() -> argparse.ArgumentParser:
     one = command(preview, "draw a picture of a dataset")
     add_dataset_options(one, default=None)
     one.add_argument("--file", type=Path, metavar="FILE.h5", help="show a file instead of rendering")
-    one.add_argument("--figure", default="grid", metavar="NAME", help="grid, attributes, datasets, histograms, splits")
+    one.add_argument(
+        "--figure", default="grid", metavar="NAME", help="grid, letters, attributes, datasets, histograms, splits"
+    )
     one.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+
+    one = command(datasets, "list the datasets; with a name, the distribution of every attribute")
+    one.add_argument("dataset", nargs="?", metavar="NAME")
+    one.add_argument("--preview", type=Path, metavar="FILE.png", help="also draw a row of samples of each")
+    add_font_options(one)
 
     one = command(fonts, "list the fonts found, and what is missing per language")
     one.add_argument("--language", metavar="NAME", help="details of one language")
@@ -172,6 +181,7 @@ def resolution(text: str) -> tuple[int, int]:
 
 def generate(options: argparse.Namespace) -> None:
     from jaxrepro.synbols.generate import generate_file
+    from jaxrepro.synbols.preview import beside
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     recipe = recipe_of(options)
@@ -182,6 +192,8 @@ def generate(options: argparse.Namespace) -> None:
             workers=options.workers, shard=options.shard, progress=progress,
         )  # fmt: skip
     print(options.out)
+    if not options.no_preview and options.shard == (0, 1):
+        print(f"preview: {beside(options.out)}", file=sys.stderr)
 
 
 def merge(options: argparse.Namespace) -> None:
@@ -207,6 +219,20 @@ def preview(options: argparse.Namespace) -> None:
         tell(recipe)
     pictures.write(options.figure, options.out, recipe, options.file)
     print(options.out)
+
+
+def datasets(options: argparse.Namespace) -> None:
+    from jaxrepro.synbols.listing import description, listing
+
+    search = search_of(options)
+    print(listing() if options.dataset is None else description(options.dataset, search))
+    if options.preview is not None:
+        from jaxrepro.synbols import preview as pictures
+        from jaxrepro.synbols.generate import Recipe
+
+        figure = "datasets" if options.dataset is None else "grid"
+        pictures.write(figure, options.preview, Recipe(options.dataset or "default", search=search))
+        print(options.preview)
 
 
 def fonts(options: argparse.Namespace) -> None:

@@ -36,7 +36,14 @@ sys.exit(command.main(sys.argv[2:]))
 
 
 def arguments(out, *more):
-    start = ["generate", "--dataset=less-variations", "--seed=5", "--resolution=16", f"--num_samples={N}"]
+    start = [
+        "generate",
+        "--dataset=less-variations",
+        "--seed=5",
+        "--resolution=16",
+        f"--num_samples={N}",
+        "--no_preview",
+    ]
     return [*start, f"--out={out}", *more]
 
 
