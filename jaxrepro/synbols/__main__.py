@@ -3,6 +3,7 @@
     python -m jaxrepro.synbols generate --dataset=camouflage --num_samples=100000 --out=camouflage.h5 --workers=8
     python -m jaxrepro.synbols generate --num_samples=1000000 --out=part-3.h5 --shard=3/16   # on 16 machines, then
     python -m jaxrepro.synbols merge part-*.h5 --out=default.h5                              # the same file as from one
+    python -m jaxrepro.synbols datasets                          # all of them; with a name, what it is drawn from
     python -m jaxrepro.synbols preview --dataset=camouflage --out=preview.png
     python -m jaxrepro.synbols fonts --language=korean
     python -m jaxrepro.synbols similar --out=similar.txt         # edit it, then: generate --exclude_fonts=similar.txt
@@ -85,6 +86,11 @@ def parser() -> argparse.ArgumentParser:
         "--figure", default="grid", metavar="NAME", help="grid, letters, attributes, datasets, histograms, splits"
     )
     one.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+
+    one = command(datasets, "list the datasets; with a name, the distribution of every attribute")
+    one.add_argument("dataset", nargs="?", metavar="NAME")
+    one.add_argument("--preview", type=Path, metavar="FILE.png", help="also draw a row of samples of each")
+    add_font_options(one)
 
     one = command(fonts, "list the fonts found, and what is missing per language")
     one.add_argument("--language", metavar="NAME", help="details of one language")
@@ -216,6 +222,20 @@ def preview(options: argparse.Namespace) -> None:
         tell(recipe)
     pictures.write(options.figure, options.out, recipe, options.file)
     print(options.out)
+
+
+def datasets(options: argparse.Namespace) -> None:
+    from jaxrepro.synbols.listing import description, listing
+
+    search = search_of(options)
+    print(listing() if options.dataset is None else description(options.dataset, search))
+    if options.preview is not None:
+        from jaxrepro.synbols import preview as pictures
+        from jaxrepro.synbols.generate import Recipe
+
+        figure = "datasets" if options.dataset is None else "grid"
+        pictures.write(figure, options.preview, Recipe(options.dataset or "default", search=search))
+        print(options.preview)
 
 
 def fonts(options: argparse.Namespace) -> None:

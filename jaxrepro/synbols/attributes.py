@@ -103,7 +103,7 @@ class AttributeSampler(Distribution):
 
     def __str__(self):
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return "\n".join(f"{name:18} {shown(value)}" for name, value in values.items() if value is not None)
+        return "\n".join(f"{name:21} {shown(value)}" for name, value in values.items() if value is not None)
 
     def __repr__(self):
         return f"attribute_sampler({'; '.join(' '.join(line.split()) for line in str(self).splitlines())})"
@@ -122,8 +122,8 @@ class Occluded(Distribution):
     foreground: Distribution
 
     def __str__(self):
-        own = (f.name for f in dataclasses.fields(self) if f.name not in ("sampler", "n_occlusion"))
-        lines = [f"occlusions: {name:6} {getattr(self, name)}" for name in ("n_occlusion", *own)]
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "sampler"}
+        lines = [f"{'occlusion ' * (name[:2] != 'n_') + name:21} {value}" for name, value in own.items()]
         return "\n".join([str(self.sampler), *lines])
 
 
@@ -135,7 +135,7 @@ class Overlapping(Distribution):
     is_overlapping: bool
 
     def __str__(self):
-        return f"{self.sampler}\nonly images whose symbols {'' if self.is_overlapping else 'do not '}overlap"
+        return f"{self.sampler}\n{'only':21} images whose symbols {'' if self.is_overlapping else 'do not '}overlap"
 
 
 def attribute_sampler(

@@ -11,7 +11,7 @@ its name: what is read back names it and cannot draw from it.
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxrepro.errors import UserError, unknown
@@ -39,6 +39,18 @@ def from_json(text: str, fonts: FontSet | None = None) -> Any:
         return _decoded(json.loads(text), {font.name: font for font in fonts or ()})
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{text[:80]!r} is no declared value ({error!r})") from error
+
+
+def is_opaque(value: Any) -> bool:
+    """Returns whether JSON tells only the name of some part: a function, or someone's own kind of pattern."""
+
+    def parts(encoded: Any) -> Iterator[dict]:
+        if isinstance(encoded, dict):
+            yield encoded
+        for part in encoded.values() if isinstance(encoded, dict) else encoded if isinstance(encoded, list) else ():
+            yield from parts(part)
+
+    return any(part.get("type") not in _types() or part["type"] == "Function" for part in parts(_encoded(value)))
 
 
 @functools.cache

@@ -27,7 +27,7 @@ _MOST_SHOWN = 8  # values of a choice in a line of text
 
 
 class Distribution:
-    """Something to draw: a frozen dataclass of plain values; called with a generator or a seed it gives a draw."""
+    """Something to draw: a frozen dataclass of plain values; called with a NumPy generator, or a seed, it draws."""
 
     def __call__(self, rng: np.random.Generator | int) -> Any:
         return self._draw(np.random.default_rng(rng) if isinstance(rng, int | np.integer) else rng)

@@ -22,7 +22,7 @@ from jaxrepro.synbols.postprocess import finish
 from jaxrepro.synbols.shapes import shape_outline
 from jaxrepro.synbols.symbols import Image, Symbol
 
-GENERATOR_VERSION = 2  # raise it whenever pixels or attributes change: files and caches record it
+GENERATOR_VERSION = 3  # raise it whenever pixels or attributes change: files and caches record it
 
 _MOST_BYTES = 1 << 20  # of float32 values that post-processing takes at once: what stays in the cache
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from jaxrepro.errors import UserError
-from jaxrepro.synbols import blocks, drawing, parallel, storage
+from jaxrepro.synbols import blocks, checks, drawing, identity, parallel, storage
 from jaxrepro.synbols.blocks import Layout
 from jaxrepro.synbols.columns import attribute_columns
 from jaxrepro.synbols.fonts import FontSet, find_fonts, fingerprint, installed_fonts
@@ -31,7 +31,7 @@ from jaxrepro.synbols.patterns import picture_files
 from jaxrepro.synbols.pieces import MoreChannels, Pieces, check_same, claimed, path_of
 from jaxrepro.synbols.predefined import Dataset, dataset
 from jaxrepro.synbols.storage import Header
-from jaxrepro.synbols.symbols import attributes_of, checked_resolution
+from jaxrepro.synbols.symbols import Image, attributes_of, checked_resolution
 
 _BATCH_PIXELS = 2**18  # images are finished in batches of about so many pixels
 _BATCH_SAMPLES = 32  # drawn ahead of what the generator yields
@@ -88,7 +88,7 @@ class Recipe:
         Raises:
           UserError: unknown dataset or option, a seed out of range, no fonts; with `strict`, too few.
         """
-        if not 0 <= self.seed <= _LARGEST_SEED:
+        if not (isinstance(self.seed, int | np.integer) and 0 <= self.seed <= _LARGEST_SEED):
             raise UserError(f"seed={self.seed}; it must be 0 to 2**63 - 1")
         chosen = {} if self.search == FontSearch() else {"fonts": self.search.find()}
         made = self.make(self.dataset, **self.options, **chosen)
@@ -109,8 +109,21 @@ class Recipe:
 
 
 def generator(seed: int, i: int) -> np.random.Generator:
-    """Returns the random numbers of sample i."""
+    """Returns the random numbers of sample i.
+
+    They do not depend on the dataset: with equal seeds, sample i of two datasets is drawn from the same numbers, so
+    that non-camou-bw and non-camou-shade show the same letters and can be compared pairwise. Datasets that must be
+    independent, such as one to train on and another to test, need different seeds.
+    """
     return np.random.Generator(np.random.Philox(key=[seed, i]))
+
+
+def image_of(sampler: Callable, rng: np.random.Generator) -> Image:
+    """Returns a draw of a sampler; UserError if it is no image."""
+    image = sampler(rng)
+    if not isinstance(image, Image):
+        raise UserError(f"the sampler gave {image!r}; it must give an Image, as attribute_sampler(…)(rng) does")
+    return image
 
 
 def dataset_generator(
@@ -122,7 +135,7 @@ def dataset_generator(
       sampler: as of `attribute_sampler`: from a NumPy generator to an Image.
       n_samples: N, at least 1.
       mask_aggregator: from masks [H, W, K] to (mask, further attributes), such as `flatten_mask`.
-      seed: sample i depends on (seed, i).
+      seed: sample i depends on (seed, i), whatever the sampler; see `generator`.
 
     Yields:
       x uint8 [H, W, C]; mask uint8 [H, W, K], the coverage of each symbol, or what the aggregator makes of it; y the
@@ -131,8 +144,7 @@ def dataset_generator(
     Raises:
       UserError: n_samples below 1; what the sampler and the drawing raise.
     """
-    if n_samples < 1:
-        raise UserError(f"n_samples={n_samples}; it must be at least 1")
+    n_samples = checks.whole("n_samples", n_samples, 1)
     for i in range(0, n_samples, _BATCH_SAMPLES):
         yield from zip(*render(sampler, mask_aggregator, seed, range(i, min(i + _BATCH_SAMPLES, n_samples))))
 
@@ -141,7 +153,7 @@ def render(
     sampler: Callable, mask_aggregator: Callable | None, seed: int, rows: Iterable[int]
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[dict]]:
     """Returns images, masks and attributes of the samples of these numbers."""
-    images = [sampler(generator(seed, i)) for i in rows]
+    images = [image_of(sampler, generator(seed, i)) for i in rows]
     x, masks = drawing.render_batch(images)
     attributes = [attributes_of(image) for image in images]
     if mask_aggregator is not None:
@@ -200,12 +212,11 @@ def generate_file(
       progress: called with the numbers of samples that are done and wanted.
 
     Raises:
-      UserError: a number out of range, a file of something else under that name, a full disk, and what `recipe.load`
-        raises.
+      UserError: a number out of range, a file or an unfinished run of something else under that name (also if the
+        sampler was edited since; see `identity`), a full disk, and what `recipe.load` raises.
     """
     first, stop = shard_rows(num_samples, shard)
-    if workers < 1:
-        raise UserError(f"workers={workers}; it must be at least 1")
+    checks.whole("workers", workers, 1)
     made = recipe.load()
     # One sample now, so that a mistake shows before files and processes are made.
     sample = render_arrays(made, recipe.seed, [first])
@@ -214,8 +225,12 @@ def generate_file(
         num_samples=num_samples, first_row=first, stop_row=stop, generator_version=drawing.GENERATOR_VERSION,
         fonts=recipe.fingerprint(made.font_names), symbols=tuple(sorted(set(made.symbols))),
         font_names=tuple(sorted(set(made.font_names))),
+        sampler=identity.declaration(made), probe=identity.probe(made, recipe.seed, num_samples),
     )  # fmt: skip
     if _is_there(out, header):
+        with storage.open_file(out) as file:
+            stored = file["x"][0], file["mask"][0], file["y"][0]
+        identity.check_rendered(out, first, stored, tuple(part[0] for part in sample))
         progress(stop - first, stop - first)
         return out
     folder = out.with_name(out.name + ".partial")
@@ -223,10 +238,11 @@ def generate_file(
     ranges = [(i, min(i + layout.group, stop)) for i in range(first, stop, layout.group)]
     with storage.full_disk_is_a_user_error(out), claimed(folder):
         check_same(folder, header)
-        there = blocks.saved(folder).intersection(ranges)
+        kept = blocks.saved(folder).intersection(ranges)
+        there = set() if identity.draws_freely(made) else kept  # what a function drew is drawn again, to compare
         missing = [r for r in ranges if r not in there]
         task = functools.partial(
-            _piece_task, recipe, made if workers == 1 or parallel.can_fork() else None, layout, folder, out
+            _piece_task, recipe, made if workers == 1 or parallel.can_fork() else None, layout, folder, out, kept
         )
         with contextlib.closing(parallel.run(task, missing, workers)) as rendered:
             pieces = Pieces(folder, ranges, there, rendered, progress)
@@ -280,8 +296,7 @@ def shard_rows(num_samples: int, shard: tuple[int, int]) -> tuple[int, int]:
       UserError: no samples, no such shard, or an empty one.
     """
     i, n = shard
-    if num_samples < 1:
-        raise UserError(f"num_samples={num_samples}; it must be at least 1")
+    checks.whole("num_samples", num_samples, 1)
     if not 0 <= i < n <= num_samples:
         raise UserError(
             f"shard {i}/{n} of {num_samples} samples; write I/N with I from 0 to N-1 and no more shards than samples"
@@ -320,12 +335,21 @@ def _one_or_more(mask_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _piece_task(
-    recipe: Recipe, made: Dataset | None, layout: Layout, folder: Path, out: Path
+    recipe: Recipe, made: Dataset | None, layout: Layout, folder: Path, out: Path, kept: set[tuple[int, int]]
 ) -> Callable[[int, int], None]:
-    """Returns `(start, stop) -> None`, which renders a piece and saves it, ready to be copied into the file."""
+    """Returns `(start, stop) -> None`, which renders a piece and saves it, ready to be copied into the file.
+
+    A piece that an earlier call kept is compared with what the sampler draws now instead.
+    """
     made = made or recipe.load()
 
     def task(start: int, stop: int) -> None:
+        if (start, stop) in kept:
+            block = blocks.load(path_of(folder, start, stop))
+            identity.check_drawn(folder, made, recipe.seed, range(start, stop), block.y)
+            x, _, attributes = render_arrays(made, recipe.seed, [start])
+            identity.check_rendered(folder, start, (block.x[0], None, block.y[0]), (x[0], None, attributes[0]))
+            return
         block = blocks.pack(*render_arrays(made, recipe.seed, range(start, stop)), layout)
         with storage.full_disk_is_a_user_error(out):
             blocks.save(path_of(folder, start, stop), block)

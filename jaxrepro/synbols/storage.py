@@ -12,6 +12,7 @@
     y               JSON of the attributes, ASCII [N]
     split/NAME      bool [N, 3], columns train, valid, test, with its parameters as attributes
     classes/char, classes/font   what the numbers of `attribute_columns` stand for, in order
+    sampler         JSON of the distributions that the attributes were drawn from
 
 The file's attributes name the dataset, its seed and options, the generator's version and a hash of the fonts. The same
 header and samples give the same bytes. A file gets its name when it is whole.
@@ -48,6 +49,7 @@ from jaxrepro.synbols.blocks import (
 )
 from jaxrepro.synbols.columns import attribute_columns, numbered
 from jaxrepro.synbols.splits import PARTS, Split, standard_splits
+from jaxrepro.synbols.symbols import flatten_attributes
 
 GENERATOR = "jaxrepro.synbols"
 
@@ -67,6 +69,8 @@ class Header:
       fonts: hash of the font set.
       symbols, font_names: the classes in the order of their numbers; empty: those that occur, sorted.
       note: in what the dataset falls short of the published one, or "".
+      sampler: JSON of what the sampler declares; see `declared_json`.
+      probe: of a sampler that is a function, a hash of what it draws; see `identity`.
     """
 
     dataset: str
@@ -80,6 +84,8 @@ class Header:
     symbols: tuple[str, ...]
     font_names: tuple[str, ...]
     note: str = ""
+    sampler: str = ""
+    probe: str = ""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -92,9 +98,22 @@ class Header:
 def difference(found: Header, wanted: Header) -> str:
     """Returns the first difference between two headers, such as "seed 0, not 1"."""
     one, other = (json.loads(h.to_json()) for h in (found, wanted))
-    return next(
-        (f"{k.replace('_', ' ')} {_short(v)}, not {_short(other[k])}" for k, v in one.items() if v != other[k]), "none"
-    )
+    changed = next((k for k, v in one.items() if v != other[k]), None)
+    if changed is None:
+        return "none"
+    if changed == "probe":
+        return "its sampler draws other samples (was the function edited?)"
+    if changed == "sampler":
+        return _difference_of_samplers(one["sampler"], other["sampler"])
+    return f"{changed.replace('_', ' ')} {_short(one[changed])}, not {_short(other[changed])}"
+
+
+def _difference_of_samplers(found: str, wanted: str) -> str:
+    """Returns such as "sampler scale.median 0.7, not 0.6"."""
+    one, other = (flatten_attributes({"sampler": json.loads(text or "null")}) for text in (found, wanted))
+    changed = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    name = min(changed, key=lambda n: n.endswith(".type") - len(n) / 1e6)
+    return f"{name.replace('.', ' ', 1)} {one.get(name, 'not there')}, not {other.get(name, 'there')}"
 
 
 def _short(value: Any) -> str:
@@ -135,8 +154,9 @@ def write_file(path: Path, header: Header, blocks: Iterable[Block], layout: Layo
                 write_chunks(mask, done, group.mask)
                 columns.append(group.columns)
                 done = stop
+            strings = h5py.string_dtype("utf-8")
+            file.create_dataset("sampler", data=header.sampler, dtype=strings, track_times=False)
             for name, classes in (("char", header.symbols), ("font", header.font_names)):
-                strings = h5py.string_dtype("utf-8")
                 file.create_dataset(f"classes/{name}", data=list(classes), dtype=strings, track_times=False)
             if num_rows == header.num_samples:
                 joined = joined_columns(columns)
@@ -183,13 +203,11 @@ def header_of(file: Any) -> Header | None:
     """Returns the header of an open file; None if another program wrote it."""
     if file.attrs.get("generator") != GENERATOR:
         return None
-    values = {k: file.attrs[k] for k in _header_attributes(_EMPTY) if k != "note"} | {
-        "note": file.attrs.get("note", "")
-    }
+    newer = ("note", "probe")  # than the first files
+    values = {k: file.attrs.get(k, "") if k in newer else file.attrs[k] for k in _header_attributes(_EMPTY)}
     return Header(
-        dataset=values["dataset"],
-        fonts=values["fonts"],
-        note=values["note"],
+        **{k: values[k] for k in ("dataset", "fonts", *newer)},
+        sampler=file["sampler"].asstr()[()] if "sampler" in file else "",
         options=json.loads(values["options"]),
         **{k: int(values[k]) for k in ("seed", "num_samples", "first_row", "stop_row", "generator_version")},
         **{k: names or () for k, names in zip(("symbols", "font_names"), classes_of(file))},
@@ -274,9 +292,9 @@ _EMPTY = Header("", 0, {}, 0, 0, 0, 0, "", (), ())
 
 
 def _header_attributes(header: Header) -> dict[str, Any]:
-    """Returns what is written as attributes of the file; the classes may be too long for that."""
+    """Returns what is written as attributes of the file; the classes and the sampler may be too long for that."""
     values = dataclasses.asdict(header) | {"options": json.dumps(header.options, sort_keys=True)}
-    return {"generator": GENERATOR} | {k: v for k, v in values.items() if k not in ("symbols", "font_names")}
+    return {"generator": GENERATOR} | {k: v for k, v in values.items() if k not in ("symbols", "font_names", "sampler")}
 
 
 def _attributes_and_splits(file: Any) -> tuple[list[dict], dict[str, np.ndarray]]:

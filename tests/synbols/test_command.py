@@ -132,7 +132,7 @@ def test_fonts_and_similar_say_what_was_found(tmp_path, capsys):
     [
         (["generate", "--dataset=camoflage", "--out={}"], "did you mean 'camouflage'"),
         (["generate", "--language=klingon", "--out={}"], "unknown language 'klingon'"),
-        (["generate", "--num_samples=0", "--out={}"], "num_samples=0"),
+        (["generate", "--num_samples=0", "--out={}"], "num_samples is 0"),
         (["generate", "--num_samples=many", "--out={}"], "--num_samples: invalid int value: 'many'"),
         (["generate", "--seed=-1", "--out={}"], "seed=-1"),
         (["generate", "--workers=0", "--out={}"], "workers=0"),

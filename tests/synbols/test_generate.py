@@ -306,13 +306,13 @@ def test_images_of_different_sizes_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda out: generate_file(RECIPE, 0, out), "num_samples=0; it must be at least 1"),
-        (lambda out: generate_file(RECIPE, 5, out, workers=0), "workers=0"),
+        (lambda out: generate_file(RECIPE, 0, out), "num_samples is 0; it must be a whole number of 1 or more"),
+        (lambda out: generate_file(RECIPE, 5, out, workers=0), "workers is 0"),
         (lambda out: generate_file(Recipe("defalt"), 5, out), "did you mean 'default'"),
         (lambda out: generate_file(Recipe("default", -1), 5, out), "seed=-1; it must be 0 to"),
         (lambda out: generate_file(Recipe("default", options={"colour": 1}), 5, out), "unknown option"),
         (lambda out: generate_file(RECIPE, 5, out / "b" / "c.h5"), "b does not exist"),
-        (lambda out: next(dataset_generator(lambda rng: None, 0)), "n_samples=0"),
+        (lambda out: next(dataset_generator(lambda rng: None, 0)), "n_samples is 0"),
     ],
 )
 def test_bad_input_is_a_user_error_and_writes_nothing(tmp_path, call, message):

@@ -79,8 +79,23 @@ def clusters(embeddings: np.ndarray, max_distance: float = MAX_DISTANCE, num_mer
     if num_merges is not None:
         if not 0 <= num_merges < len(embeddings):
             raise UserError(f"num_merges={num_merges}: allowed are 0 to {len(embeddings) - 1}")
-        return fcluster(merges, len(embeddings) - num_merges, "maxclust") - 1
+        return _joined(merges[:num_merges, :2].astype(int), len(embeddings))
     return fcluster(merges, max_distance, "distance") - 1
+
+
+def _joined(merges: np.ndarray, count: int) -> np.ndarray:
+    """Returns the cluster numbers [count] after some merges [n, 2]; the k-th of them makes the cluster count + k.
+
+    SciPy's own cuts are by distance, and join more or fewer where several distances are equal.
+    """
+    members = [[i] for i in range(count)]
+    for first, second in merges.tolist():
+        members.append(members[first] + members[second])
+        members[first] = members[second] = []
+    numbers = np.empty(count, np.int64)
+    for number, rows in enumerate(filter(None, members)):
+        numbers[rows] = number
+    return numbers
 
 
 def groups(fonts: Sequence[Font], numbers: np.ndarray) -> list[list[Font]]:
