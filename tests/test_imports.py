@@ -1,6 +1,7 @@
 """Imports run one way, and importing the core is quick and light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,27 @@ def test_the_core_works_without_the_heavy_packages():
     code = block + "import jaxrepro.loop, jaxrepro.layers, jaxrepro.data, jaxrepro.experiments.yoto, launch"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_generator_imports_neither_jax_nor_tfds():
+    """All its modules, and all that it needs of the package beside it: the distribution of the generator alone."""
+    modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (PACKAGE / "synbols").rglob("*.py")]
+    modules = [m.removesuffix(".__init__") for m in modules if not m.endswith("__main__")]
+    block = (
+        "import sys\nfor n in ('jax', 'flax', 'tensorflow', 'tensorflow_datasets', 'scipy'): sys.modules[n] = None\n"
+    )
+    code = block + f"import {', '.join(modules)}\nprint([m for m in sys.modules if m.startswith('jaxrepro')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    beside = {m for m in ast.literal_eval(done.stdout) if not m.startswith("jaxrepro.synbols")}
+    assert beside == {"jaxrepro", "jaxrepro.errors"}
+
+
+def test_the_distribution_of_the_generator_alone_declares_what_the_generator_imports():
+    hook = (ROOT / "packages" / "synbols" / "hatch_build.py").read_text()
+    needed = ast.literal_eval(re.search(r"NEEDED = (\{.*\})", hook)[1])
+    names = {i.split(".")[0] for p in (PACKAGE / "synbols").rglob("*.py") for i in imports(p, top_level_only=False)}
+    foreign = names - set(sys.stdlib_module_names) - {"jaxrepro", "__future__"}
+    optional = {"scipy", "tensorflow_datasets", "apache_beam"}  # named in the message where they are missing
+    packages = {"PIL": "pillow", "cairo": "pycairo"}
+    assert {packages.get(n, n) for n in foreign - optional} | {"gflanguages"} == needed
