@@ -33,8 +33,8 @@ from jaxrepro.config import OptimConfig, ParallelConfig, RunConfig, TrainConfig,
 from jaxrepro.data import make_source, table_from_arrays
 from jaxrepro.experiment import Experiment
 from jaxrepro.experiments import yoto
-from jaxrepro.training.optim import make_optimizer
 from jaxrepro.progress import Interrupt, Progress
+from jaxrepro.training.optim import make_optimizer
 
 BATCH_SIZE = 128
 NUM_IMAGES = 10_000

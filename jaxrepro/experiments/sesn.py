@@ -27,7 +27,7 @@ from jaxrepro.durations import num_steps
 from jaxrepro.errors import check, unknown
 from jaxrepro.evaluators import equivariance
 from jaxrepro.experiment import Evaluation, Evaluator, Experiment, Record, Transition, When
-from jaxrepro.models.mnist_scale import MODELS, RESOLUTIONS, column_of, make_model
+from jaxrepro.models.scale.methods import MODELS, RESOLUTIONS, column_of, make_model
 from jaxrepro.training.classification import (
     Score,
     Task,

@@ -15,7 +15,7 @@ from jaxrepro.data import mnist_scale
 from jaxrepro.errors import UserError
 from jaxrepro.evaluators import equivariance
 from jaxrepro.experiments import sesn
-from jaxrepro.models.mnist_scale import COLUMNS, MODELS
+from jaxrepro.models.scale.methods import COLUMNS, MODELS
 from jaxrepro.report.sesn import partner
 from jaxrepro.step import QUICK_COMPILE
 
