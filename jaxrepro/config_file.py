@@ -20,9 +20,18 @@ from ml_collections import ConfigDict
 
 from jaxrepro.config import RunConfig, to_dict
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.progress import say
 
 # Sections and keys that may differ when a run is resumed: they change what is kept and where it runs, not the result.
 RESUMABLE = ("log", "checkpoint", "parallel", "eval", "train.duration", "data.resident_limit_mb")
+# Keys that have moved; overrides still find them.
+RENAMED = {
+    "l2": "optim.l2",
+    "linear_decay": "optim.linear_tail",
+    "decay.after": "optim.drops",
+    "decay.factor": "optim.drop_factor",
+    **{f"plateau.{name}": f"optim.plateau.{name}" for name in ("factor", "patience", "threshold", "stop_at")},
+}
 LONGEST_NAME = 160  # of a sweep point's folder; file systems end at 255 bytes
 
 
@@ -124,6 +133,9 @@ def set_value(config: ConfigDict, path: str, value: Any) -> None:
 
 def override(config: ConfigDict, path: str, text: str) -> None:
     """Applies a command-line override; `text` is a Python literal, or a bare word for a string key."""
+    if path in RENAMED and path.split(".")[0] not in config:
+        say(f"config.{path} is now config.{RENAMED[path]}")
+        path = RENAMED[path]
     current = config
     for name in path.split("."):
         current = current[name] if isinstance(current, ConfigDict) and name in current else None

@@ -163,3 +163,30 @@ def test_a_sweep_runs_its_points_and_skips_the_finished(tmp_path):
     assert {r["row"] for r in launching.results(point)["records"]} == {"fixed beta=1 1x"}
     again = launching.launch(tmp_path / "run", tiny, "--sweep_index=1")
     assert "already finished" in again.stderr
+
+
+def test_a_sweep_skips_a_point_whose_data_is_missing_and_lists_it_at_the_end(monkeypatch, capsys, tmp_path):
+    import jaxrepro.run
+    from jaxrepro.errors import MissingData
+
+    ran = []
+
+    def fake(config, workdir, **options):
+        if workdir.name == "mnist":
+            raise MissingData("cannot download tfds:mnist: no network")
+        ran.append(workdir.name)
+        return True
+
+    monkeypatch.setattr(jaxrepro.run, "run", fake)
+    if not launch.FLAGS.is_parsed():
+        launch.FLAGS(["launch.py"])
+    points = [({}, tmp_path / name) for name in ("mnist", "letters")]
+    assert launch.run_points(points, lambda point: None) == launch.FAILED
+    assert ran == ["letters"]
+    lines = capsys.readouterr().err.splitlines()
+    assert "1 of 2 points did not finish; the same command tries them again:" in lines
+    assert lines[-1] == "  mnist: cannot download tfds:mnist: no network" or "mnist: cannot download" in "\n".join(
+        lines
+    )
+    with pytest.raises(MissingData):
+        launch.run_points(points[:1], lambda point: None)

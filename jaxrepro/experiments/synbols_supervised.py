@@ -70,12 +70,17 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """column: of the table; it names the results. label: column of the data that is predicted, "label" or "font".
+    """What is predicted, from which images.
 
-    num_classes: the published number, shown by --mode=print; a run has as many outputs as its data has classes.
-    num_train: the published number; results of a run with far fewer images say so in their column.
-    trim: images of train, valid and test that are kept, as many of every class; () = all.
-    image_size: other images are resized to this side, bilinear.
+    Attributes:
+      column: of the table; it names the results.
+      label: column of the data that is predicted, "label" or "font".
+      num_classes: the published number, shown by --mode=print; a run has as many outputs as its data has classes.
+      num_train: the published number; results of a run with far fewer images say so in their column.
+      trim: images of train, valid and test that are kept, as many of every class; () = all.
+      image_size: other images are resized to this side, bilinear.
+      validate_on_test: where the validation images are a part of the training set (MNIST, SVHN), train on all of it
+        and validate on the test set, as the released code does: the test set then drives the learning rate.
     """
 
     column: str = "Synbols Default 100k"
@@ -84,6 +89,7 @@ class TaskConfig:
     num_train: int = 60_000
     trim: tuple[int, ...] = ()
     image_size: int = 32
+    validate_on_test: bool = False
 
     def __post_init__(self):
         check(len(self.trim) in (0, 3), f"trim is {self.trim}; write () or (60000,20000,20000)")
@@ -167,9 +173,12 @@ def column_of(config: Config, num_train: int) -> str:
 
 def load(config: Config) -> dict[str, Table]:
     """Returns "train", "valid", "test" -> table with at least "image" and the column that is predicted."""
+    splits = {split: getattr(config.data, split) for split in SPLITS}
+    if config.task.validate_on_test and splits["valid"].startswith("train["):
+        splits |= {"train": "train", "valid": splits["test"]}
     return labelled_splits(
         config.data.source,
-        {split: getattr(config.data, split) for split in SPLITS},
+        splits,
         config.task.label,
         trim=config.task.trim,
         smoke_command=f"python launch.py --config=configs/{config.name}.py:smoke",
