@@ -206,10 +206,14 @@ def random_colors(
 
 @dataclass(frozen=True)
 class PlusConfig:
-    """plus: the augmentation of the rows with "+" in the Synbols tables, in training. The rest are its ranges.
+    """The augmentation of the rows with "+" in the Synbols tables.
 
-    max_rotation, max_shear: degrees. max_translation: share of the side. scale: lowest and highest factor.
-    brightness, contrast, saturation, hue: of images in colour, see `draw_colors`.
+    Attributes:
+      plus: whether training images are augmented; the rest are the ranges.
+      max_rotation, max_shear: degrees.
+      max_translation: share of the side.
+      scale: lowest and highest factor.
+      brightness, contrast, saturation, hue: of images in colour, see `draw_colors`.
     """
 
     plus: bool = False

@@ -81,6 +81,14 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class Config(RunConfig):
+    """YOTO on the beta-VAE.
+
+    Attributes:
+      model: the VAE.
+      beta: weights of the KL term.
+      augment: of training images.
+    """
+
     model: VAEConfig = VAEConfig()
     beta: BetaConfig = BetaConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -43,7 +43,21 @@ class ConditionInput(StrEnum):
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Block n has width * base_channels * 2**n channels. The defaults are the released CIFAR-10 setting."""
+    """The VAE. Block n has width * base_channels * 2**n channels. The defaults are the released CIFAR-10 setting.
+
+    Attributes:
+      image_shape: (height, width, channels).
+      num_blocks: each halves the map, to 4×4 pixels.
+      layers_per_block: convolutions.
+      base_channels, width: see above; the paper varies the width.
+      hidden: units of the dense layers.
+      latent: numbers of a latent.
+      likelihood: of the pixels.
+      kernel_init: "fan_avg" or "fan_in", of the truncated normal initial kernels.
+      conditioning: where the condition enters.
+      condition_input: what the condition is.
+      film, film_hidden, film_scale: see `layers.film`.
+    """
 
     image_shape: tuple[int, ...] = (32, 32, 3)
     num_blocks: int = 3

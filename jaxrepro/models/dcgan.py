@@ -72,11 +72,23 @@ class LatentLaw(StrEnum):
 class DCGANConfig:
     """Both networks. Stage n of the discriminator has base_width * 2**n channels and halves the map.
 
-    image_size: map_size * 2**stages. map_size: of the smallest map. layers_per_stage: the last one halves the map.
-    kernel: of every convolution but the ends. hidden: units of a dense layer at the ends, 0 = none.
-    slope: of the discriminator's leaky ReLU, 0 = ReLU. pixels: range of the data, whatever the output's range.
-    num_labels: classes of a conditional model, whose labels enter every layer; 0 = unconditional.
-    batch_norm_affine: whether batch norms scale and shift.
+    Attributes:
+      image_size: map_size * 2**stages, in pixels.
+      image_channels: of the data.
+      map_size: of the smallest map.
+      base_width: channels of the first stage.
+      layers_per_stage: convolutions; the last one halves the map.
+      kernel: of every convolution but the ends.
+      hidden: units of a dense layer at the ends, 0 = none.
+      ends: the generator's first and the discriminator's last layer.
+      downsampling: how the discriminator halves a map.
+      slope: of the discriminator's leaky ReLU, 0 = ReLU.
+      output: the generator's last non-linearity.
+      pixels: range of the data, whatever the output's range.
+      latent, latent_law: numbers of a latent, and their distribution.
+      num_labels: classes of a conditional model, whose labels enter every layer; 0 = unconditional.
+      batch_norm_affine: whether batch norms scale and shift.
+      batch_norm_eps: added to the variance.
     """
 
     image_size: int = 64

@@ -266,8 +266,8 @@ def test_impossible_configs_name_the_key(section, message):
 
 def test_the_equivariance_error_is_zero_for_the_identity_and_large_for_features_at_a_fixed_distance():
     images = jnp.asarray(mnist_scale.read_pool("mnist5k")["image"][::500])
-    shifted = equivariance.Network("shifted", "b", lambda v, x: [jnp.roll(x.astype(jnp.float32), 5, axis=1)])
-    same = equivariance.Network("same", "a", lambda v, x: [100.0 + x.astype(jnp.float32)])
+    shifted = equivariance.Measured("shifted", "b", lambda v, x: [jnp.roll(x.astype(jnp.float32), 5, axis=1)])
+    same = equivariance.Measured("same", "a", lambda v, x: [100.0 + x.astype(jnp.float32)])
     records, pictures = equivariance.compare([same, shifted], {"a": (), "b": ()}, images)
     found = {(r.row, r.column): r.value for r in records}
     assert all(found["same", f"scale {s:g}"] < 0.02 for s in equivariance.SCALES)
