@@ -12,6 +12,7 @@ the type; the types themselves are the ConfigDict's business here, their content
 import ast
 import hashlib
 import importlib.util
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,17 @@ def load_module(path: str) -> Any:
     if spec is None:
         raise UserError(f"config file {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+    except UserError:
+        raise
+    except Exception as error:
+        line = next(
+            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(file)), 0
+        )
+        raise UserError(f"{file}, line {line}: {type(error).__name__}: {error}") from None
     if not hasattr(module, "get_config"):
         raise UserError(f"config file {path} defines no get_config(preset)")
     return module
