@@ -18,10 +18,11 @@ NUM_ROWS = 130  # images of every split
 
 
 def programs():
-    """Yields every config file and preset: "configs/yoto_cifar.py:smoke"."""
+    """Yields every config file and preset, "configs/yoto_cifar.py:smoke"; all but paper and smoke marked slow."""
     for file in sorted((ROOT / "configs").glob("[a-z]*.py")):
         for preset in ("paper", *config_file.load_module(str(file)).PRESETS):
-            yield f"configs/{file.name}:{preset}"
+            marks = () if preset in ("paper", "smoke") else pytest.mark.slow
+            yield pytest.param(f"configs/{file.name}:{preset}", marks=marks)
 
 
 def image_shape(config):
@@ -55,7 +56,7 @@ def without_data(config, path):
     return changes
 
 
-@pytest.mark.parametrize("name", programs())
+@pytest.mark.parametrize("name", list(programs()))
 def test_the_training_program_of_a_preset_lowers_for_accelerators(name, tmp_path, monkeypatch):
     values = config_file.load(str(ROOT / name))
     for key, value in without_data(values, tmp_path / "images.npz").items():
