@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "rng": "jax numpy",
     "experiment": "flax jax",
     "metrics": "flax jax",
-    "writers": "numpy PIL tensorboardX",
+    "writers": "progress numpy PIL tensorboardX",
     "seeds": "config jax numpy",
     "mesh": "config errors jax numpy",
     "checkpoint": "config mesh errors jax numpy orbax",
