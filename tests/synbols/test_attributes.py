@@ -208,3 +208,9 @@ def test_nested_attributes_are_flattened_to_paths():
 def test_bad_attributes_are_named(make, says):
     with pytest.raises(UserError, match=says):
         make()
+
+
+def test_a_sampler_takes_a_seed_as_the_originals_do():
+    sampler = attribute_sampler(scale=0.5)
+    assert sampler(7) == sampler(np.random.default_rng(7)) == sampler(np.int64(7))
+    assert sampler(7) != sampler(8)
