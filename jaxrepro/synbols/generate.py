@@ -25,12 +25,12 @@ from jaxrepro.errors import UserError
 from jaxrepro.synbols import blocks, checks, drawing, identity, parallel, storage
 from jaxrepro.synbols.blocks import Layout
 from jaxrepro.synbols.columns import attribute_columns
-from jaxrepro.synbols.draws import generator, image_of
 from jaxrepro.synbols.fonts import FontSet, find_fonts, fingerprint, installed_fonts
 from jaxrepro.synbols.fonts.discovery import MEDIUM, fingerprint_of_files
 from jaxrepro.synbols.patterns import picture_files
 from jaxrepro.synbols.pieces import MoreChannels, Pieces, check_same, claimed, path_of
 from jaxrepro.synbols.predefined import Dataset, dataset
+from jaxrepro.synbols.sampling import generator, image_of
 from jaxrepro.synbols.storage import Header
 from jaxrepro.synbols.symbols import attributes_of, checked_resolution
 

@@ -17,8 +17,8 @@ import numpy as np
 from jaxrepro.errors import UserError
 from jaxrepro.synbols.declared_json import is_opaque, to_json
 from jaxrepro.synbols.distributions import declared
-from jaxrepro.synbols.draws import generator, image_of
 from jaxrepro.synbols.predefined import Dataset
+from jaxrepro.synbols.sampling import generator, image_of
 from jaxrepro.synbols.symbols import attributes_of, flatten_attributes
 
 _PROBED = 1000  # samples
