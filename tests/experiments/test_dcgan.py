@@ -18,6 +18,7 @@ from jaxrepro.data import table_from_arrays
 from jaxrepro.data.square import Fit, read_squares, square
 from jaxrepro.errors import UserError
 from jaxrepro.evaluators.dcgan import DCGANEvalConfig, fixed_variables
+from jaxrepro.evaluators.features import FeaturesConfig
 from jaxrepro.experiments import dcgan
 from jaxrepro.losses import gan as losses
 from jaxrepro.models.dcgan import DCGANConfig
@@ -294,7 +295,7 @@ def test_features_of_a_conditional_model_are_refused():
     with pytest.raises(UserError, match="unconditional"):
         tiny(
             model=DCGANConfig(num_labels=10),
-            eval=dcgan.DCGANEvalConfig(features=dcgan.FeaturesConfig(source="same")),
+            eval=DCGANEvalConfig(features=FeaturesConfig(source="same")),
         )
 
 
