@@ -49,6 +49,16 @@ def save_picture(path: Path, picture: Any) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def save_arrays(workdir: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes {file name: {name: array}} as workdir/arrays/<file name>.npz, atomically."""
+    import io
+
+    for name, arrays in files.items():
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        write_atomically(Path(workdir) / "arrays" / f"{name}.npz", buffer.getvalue())
+
+
 def cut_metrics(path: Path, step: int, promised: Mapping[str, int] | None = None) -> str:
     """Drops the lines of metrics.jsonl after `step`, a last line that was cut off, and lines that cannot be read.
 
@@ -147,6 +157,11 @@ class Writer:
                 self._board.add_image(name, picture, step, dataformats="HWC")
             else:
                 self._board.add_figure(name, picture, step, close=False)
+
+    def arrays(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Writes arrays/<file name>.npz."""
+        if self.active:
+            save_arrays(self.workdir, files)
 
     def sync(self) -> None:
         """Forces metrics.jsonl to disk; called before a checkpoint, which promises every line up to its step."""

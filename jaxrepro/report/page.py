@@ -65,7 +65,12 @@ def page_values(run: FinishedRun) -> dict[str, Any]:
         "kicker": f"{results.name}, preset {run.preset}",
         "verdict": verdict(results),
         "command": run.command,
-        "facts": {"date": date_of(results), "device": environment.get("device"), "versions": versions},
+        "facts": {
+            "date": date_of(results),
+            "device": environment.get("device"),
+            "versions": versions,
+            "note": "; ".join(results.notes),
+        },
         "metrics": metrics_values(results.metrics),
         "joined": [grid_of(c) for c in comparisons if c.is_joined],
         "measured": [grid_of(c) for c in comparisons if not c.is_joined],
