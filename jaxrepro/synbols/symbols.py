@@ -10,7 +10,7 @@ another process, and drawn any number of times with the same result. Source: Syn
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -213,3 +213,11 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(item, f"{key}[{i}]")
     else:
         yield key, value
+
+
+def image_of(sampler: Callable, rng: np.random.Generator) -> Image:
+    """Returns a draw of a sampler; UserError if it is no image."""
+    image = sampler(rng)
+    if not isinstance(image, Image):
+        raise UserError(f"the sampler gave {image!r}; it must give an Image, as attribute_sampler(…)(rng) does")
+    return image
