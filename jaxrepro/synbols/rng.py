@@ -1,4 +1,4 @@
-"""Random numbers of samples, and bits for what a single integer seeds, made in a microsecond.
+"""Random bits for what a single integer seeds, made in a microsecond.
 
 An image needs a generator for each pattern and for its noise. NumPy's `SeedSequence` would take a tenth of the time
 of a small image to spread each seed; a multiplication and the twelve rounds that SFC64 runs first do as well here.
@@ -21,13 +21,3 @@ class _Spread(ISeedSequence):
 def fast_bits(seed: int) -> np.random.SFC64:
     """Returns the bit generator of a seed, 0 … 2**64 - 1."""
     return np.random.SFC64(_Spread(seed))
-
-
-def generator(seed: int, i: int) -> np.random.Generator:
-    """Returns the random numbers of sample i.
-
-    They do not depend on the dataset: with equal seeds, sample i of two datasets is drawn from the same numbers, so
-    that non-camou-bw and non-camou-shade show the same letters and can be compared pairwise. Datasets that must be
-    independent, such as one to train on and another to test, need different seeds.
-    """
-    return np.random.Generator(np.random.Philox(key=[seed, i]))

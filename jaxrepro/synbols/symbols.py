@@ -10,7 +10,7 @@ another process, and drawn any number of times with the same result. Source: Syn
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -64,7 +64,7 @@ class Symbol:
     def __post_init__(self):
         if not self.char or not isinstance(self.char, str):
             raise UserError(f"char is {self.char!r}; a symbol needs one character or more")
-        if not isinstance(self.font, Font | None):
+        if self.font is not None and not isinstance(self.font, Font):
             raise UserError(f"font is {self.font!r}; it must be a Font, such as find_fonts()[0], or None")
         if self.label is not None and not isinstance(self.label, str):
             raise UserError(f"label is {self.label!r}; it must be a text or None")
@@ -213,11 +213,3 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(item, f"{key}[{i}]")
     else:
         yield key, value
-
-
-def image_of(sampler: Callable, rng: np.random.Generator) -> Image:
-    """Returns a draw of a sampler; UserError if it is no image."""
-    image = sampler(rng)
-    if not isinstance(image, Image):
-        raise UserError(f"the sampler gave {image!r}; it must give an Image, as attribute_sampler(…)(rng) does")
-    return image
