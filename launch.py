@@ -9,6 +9,7 @@ Exit codes: 0 finished; 2 the input is wrong (one line says what and how to mend
 checkpoint, the same command continues; 1 a bug, or a loss that is no longer finite.
 """
 
+import errno
 import os
 import shlex
 import sys
@@ -19,6 +20,12 @@ from absl import flags
 from jaxrepro.errors import MissingData, UserError
 
 FINISHED, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
+
+# The machine or the folder does not allow it; anything else is a bug of ours.
+MACHINE_ERRORS = {
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG", "ENOTDIR", "EISDIR", "ELOOP")
+}
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("config", None, "FILE[:PRESET], such as configs/yoto_cifar.py:smoke; presets: paper, report, smoke")
@@ -91,6 +98,11 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
+    except OSError as error:
+        if error.errno not in MACHINE_ERRORS:
+            raise
+        print(f"error: {error.filename or 'cannot write'}: {error.strerror}", file=sys.stderr)
+        return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return INTERRUPTED
@@ -104,6 +116,7 @@ def launch(argv: list[str]) -> int:
     overrides = parse_arguments(argv)
     initialize_jax()
     from jaxrepro import config_file, run
+    from jaxrepro.progress import Interrupt
 
     path, preset = config_file.split_preset(FLAGS.config)
     root = Path(FLAGS.workdir or f"runs/{Path(path).stem}-{preset}")
@@ -125,7 +138,8 @@ def launch(argv: list[str]) -> int:
         raise UserError("--restart begins a run anew, so --mode=eval would find nothing; leave one of them out")
     if FLAGS.restart:
         restart(points)
-    return run_points(points, resolve)
+    with Interrupt().listening() as interrupt:
+        return run_points(points, resolve, interrupt)
 
 
 def select_points(root: Path) -> list[tuple[dict, Path]]:
@@ -148,12 +162,12 @@ def restart(points) -> None:
 
     from jaxrepro.run import move_aside
 
-    for _, workdir in points:
-        if jax.process_index() == 0 and (moved := move_aside(workdir)):
+    for _, workdir in points if jax.process_index() == 0 else ():
+        if moved := move_aside(workdir):
             print(f"the old run is now {moved}", file=sys.stderr)
 
 
-def run_points(points, resolve) -> int:
+def run_points(points, resolve, interrupt=None) -> int:
     """Runs points one after the other; one that diverges or lacks its data does not stop the rest.
 
     Returns:
@@ -170,7 +184,8 @@ def run_points(points, resolve) -> int:
         if len(points) > 1:
             print(f"[{i + 1}/{len(points)}] {workdir}", file=sys.stderr)
         try:
-            if not run(resolve(point), workdir, command=command, mode=Mode(FLAGS.mode)):
+            options = {"command": command, "mode": Mode(FLAGS.mode), "interrupt": interrupt}
+            if not run(resolve(point), workdir, **options):
                 return INTERRUPTED
         except NonFiniteError as error:
             failed.append((workdir, f"diverged: {error}"))
@@ -181,6 +196,9 @@ def run_points(points, resolve) -> int:
             failed.append((workdir, str(error)))
             print(f"skipped: {error}", file=sys.stderr)
         jax.clear_caches()
+        if interrupt and interrupt.requested and i + 1 < len(points):  # it came when this point was all but done
+            print("interrupted between two points; the same command continues", file=sys.stderr)
+            return INTERRUPTED
     if len(points) > 1:
         folder = points[0][1].parent
         print(f"tables:   python -m jaxrepro.report {folder}/* --out={folder.parent / 'report'}", file=sys.stderr)

@@ -23,7 +23,8 @@ from jaxrepro.config import (
 from jaxrepro.config_file import make_config
 from jaxrepro.data.active import FaultConfig, Flag
 from jaxrepro.data.rounds import Rounds
-from jaxrepro.experiments.synbols_active_learning import ActiveConfig, Config, TaskConfig, TrunkConfig
+from jaxrepro.experiments.synbols_active_learning import ActiveConfig, Config, TaskConfig
+from jaxrepro.models.trunk import TrunkConfig
 from jaxrepro.training.calibration import CalibrationConfig
 
 SEEDS = (1337, 1338, 1339)  # three of the released code's four

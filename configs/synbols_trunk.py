@@ -9,8 +9,8 @@ More fonts make a better trunk: `pip install -e .[fonts]`.
 
 from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, Precision, TrainConfig
 from jaxrepro.config_file import make_config
-from jaxrepro.experiments.synbols_active_learning import TrunkConfig
 from jaxrepro.experiments.synbols_trunk import Config
+from jaxrepro.models.trunk import TrunkConfig
 
 PAPER = Config(
     experiment="synbols_trunk",

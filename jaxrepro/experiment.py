@@ -130,7 +130,11 @@ class Transition:
 
 @dataclass(frozen=True)
 class Record:
-    """One cell of a table of the paper; the same fields as in `report/reference/*.json`, so a report is a join."""
+    """One cell of a table of the paper; the same fields as in `report/reference/*.json`, so a report is a join.
+
+    `facts` say what the number was measured on, by the names of `report/reference/tasks/*.json`: {"num_classes": 10,
+    "num_train": 4096, …}. Where they differ from those of the published cell, a report keeps the two apart.
+    """
 
     table: str
     row: str
@@ -138,6 +142,7 @@ class Record:
     metric: str
     value: float
     unit: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,11 +153,13 @@ class Evaluation:
       metrics: scalars, named without the split ("kl", "accuracy").
       pictures: file name without suffix -> uint8 array [H, W, 3], or a `matplotlib.figure.Figure`.
       records: cells of the paper's tables and points of its figures.
+      arrays: file name without suffix -> {name: array}, kept as arrays/NAME.npz for other programs.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     pictures: Mapping[str, Any] = field(default_factory=dict)
     records: Sequence[Record] = ()
+    arrays: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,7 @@ class Experiment:
         when it is true (for every seed).
       sharding_rules: `(path regex, partition spec)` pairs for leaves that are not replicated, e.g.
         `((r".*/kernel", (None, "model")),)`; the first match wins.
+      notes: what a reader of the results must know about the data; they stand in results.json and on the page.
     """
 
     source: Source
@@ -215,3 +223,4 @@ class Experiment:
     evaluators: Sequence[Evaluator] = ()
     stopped: Callable[[State], Any] | None = None
     sharding_rules: Sequence[tuple[str, tuple]] = ()
+    notes: Sequence[str] = ()

@@ -6,6 +6,7 @@
 Order at a boundary: log, transitions before the evaluation, evaluation, other transitions, checkpoint.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from jaxrepro.errors import UserError
 from jaxrepro.experiment import Context, Evaluator, Experiment, Transition, When
 from jaxrepro.progress import Clock, Interrupt, Progress, say
 from jaxrepro.step import Program, TrainState, default_steps_per_call
-from jaxrepro.writers import Writer, save_picture
+from jaxrepro.writers import Writer, save_arrays, save_picture
 
 Values = dict[str, list[float]]  # metric -> one number per seed
 
@@ -92,9 +93,11 @@ class Run:
 
         return {k: jax.tree.map(place, v) for k, v in named.items()}
 
-    def evaluate(self, evaluator: Evaluator, ts: TrainState, step: int, arrays: Any) -> tuple[Values, dict, list[dict]]:
-        """Runs one evaluator for every seed; returns metrics, pictures by file name, and records."""
-        values, pictures, records = {}, {}, []
+    def evaluate(
+        self, evaluator: Evaluator, ts: TrainState, step: int, arrays: Any
+    ) -> tuple[Values, dict, dict, list[dict]]:
+        """Runs one evaluator for every seed; returns metrics, pictures and arrays by file name, and records."""
+        values, pictures, kept, records = {}, {}, {}, []
         several = len(self.config.seeds) > 1
         for i, seed in enumerate(self.config.seeds):
             context = Context(step, i, rng.key(seed, f"eval/{evaluator.name}", step))
@@ -102,10 +105,11 @@ class Run:
             for name, value in found.metrics.items():
                 values.setdefault(name, []).append(float(value))
             pictures |= {name + f"_seed{seed}" * several: picture for name, picture in found.pictures.items()}
+            kept |= {name + f"_seed{seed}" * several: values for name, values in found.arrays.items()}
             records += [
                 vars(r) | {"value": float(r.value), "seed": seed, "evaluator": evaluator.name} for r in found.records
             ]
-        return values, pictures, records
+        return values, pictures, kept, records
 
     def transitions(self, *, before: bool) -> list[Transition]:
         """Returns the transitions that come before, or after, the evaluation of their step."""
@@ -122,11 +126,17 @@ def describe(values: Mapping[str, list[float]]) -> str:
     return "  ".join(f"{k} {np.mean(v):.5g}" for k, v in shown.items())
 
 
-def train(config: RunConfig, experiment: Experiment, workdir: Path) -> Results | None:
+def train(
+    config: RunConfig, experiment: Experiment, workdir: Path, interrupt: Interrupt | None = None
+) -> Results | None:
     """Trains to the last step or an early stop, resuming from the newest sound checkpoint.
+
+    Args:
+      interrupt: of the command that calls, which listens to signals already; without one they are listened to here.
 
     Returns:
       What the run found, or None if SIGTERM or SIGINT asked it to stop: its state is saved and the same call continues.
+      A signal during an evaluator raises KeyboardInterrupt instead: the call continues from the checkpoint before.
 
     Raises:
       NonFiniteError: a logged metric or the state to be saved is not finite.
@@ -135,15 +145,28 @@ def train(config: RunConfig, experiment: Experiment, workdir: Path) -> Results |
     run, began = Run(config, experiment), time.monotonic()
     arrays = run.upload()
     run.program.compile_ahead(arrays["train"])
+    with contextlib.ExitStack() as stack:
+        interrupt = interrupt or stack.enter_context(Interrupt().listening())
+        return _train(config, run, began, arrays, workdir, interrupt)
+
+
+def _train(config, run, began, arrays, workdir, interrupt) -> Results | None:
     with (
         jax.set_mesh(run.mesh),
-        Interrupt().listening() as interrupt,
+        interrupt.noting(),
         Checkpoints(workdir / "checkpoints", config.checkpoint, say=say) as checkpoints,
     ):
         restored = checkpoints.restore_latest(run.program.abstract_state())
         step, ts = restored or (0, run.program.init())
         active = jax.process_index() == 0
-        writer = Writer(workdir, config.seeds, tensorboard=config.log.tensorboard, start_step=step, active=active)
+        writer = Writer(
+            workdir,
+            config.seeds,
+            tensorboard=config.log.tensorboard,
+            start_step=step,
+            promised=checkpoints.notes(step).get("log") if restored else None,
+            active=active,
+        )
         if restored:
             say(f"resuming at step {step} of {run.total}")
         progress = Progress(run.total, step, active=active)
@@ -246,9 +269,11 @@ class Session:
         found: Values = {}
         with self.clock.evaluating():
             for e in evaluators:
-                values, pictures, self.records[e.name] = self.run.evaluate(e, ts, step, self.arrays)
+                with self.interrupt.answering():
+                    values, pictures, kept, self.records[e.name] = self.run.evaluate(e, ts, step, self.arrays)
                 for name, picture in pictures.items():
                     self.writer.picture(step, name, picture)
+                self.writer.arrays(kept)
                 if log and values:
                     self.writer.metrics(step, e.split, values)
                     self.progress.say(f"step {step}/{self.run.total}  {e.split}: {describe(values)}")
@@ -278,7 +303,7 @@ class Session:
         metric = float(np.mean(evaluated[best])) if best in evaluated else None
         if now or metric is not None or self.run.checkpoint.due(step):
             self.writer.sync()
-            self.checkpoints.save(step, ts, metric)
+            self.checkpoints.save(step, ts, metric, notes={"log": self.writer.log_state})
 
 
 def evaluate(config: RunConfig, experiment: Experiment, workdir: Path) -> Results:
@@ -296,9 +321,11 @@ def evaluate(config: RunConfig, experiment: Experiment, workdir: Path) -> Result
         step, ts = restored
         results, arrays = Results(step), run.upload()
         for e in experiment.evaluators:
-            values, pictures, records = run.evaluate(e, ts, step, arrays)
-            for name, picture in pictures.items() if jax.process_index() == 0 else ():
-                save_picture(workdir / "figures" / f"{name}.png", picture)
+            values, pictures, kept, records = run.evaluate(e, ts, step, arrays)
+            if jax.process_index() == 0:
+                for name, picture in pictures.items():
+                    save_picture(workdir / "figures" / f"{name}.png", picture)
+                save_arrays(workdir, kept)
             say(f"step {step}  {e.split}: {describe(values)}")
             results.records += records
             results.metrics |= {f"{e.split}/{k}": v for k, v in values.items()}

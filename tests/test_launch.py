@@ -8,6 +8,7 @@ import launching
 import pytest
 
 import launch
+from jaxrepro.report.runs import read_run
 
 
 def run_main(capsys, *arguments):
@@ -109,6 +110,16 @@ def test_a_run_leaves_the_files_of_the_contract(tiny_run):
     )
     assert found["step"] == 60
     assert not list(workdir.rglob("*.tmp*"))
+
+
+def test_the_report_reads_exactly_what_the_run_wrote_and_says_how_long_it_took(tiny_run):
+    workdir, _ = tiny_run
+    run = read_run(workdir)
+    assert set(json.loads((workdir / "config.json").read_text())) == {"preset", "command", "data", "config"}
+    assert run.results.to_json() == launching.results(workdir)
+    assert run.results.timing.seconds > 0
+    assert run.results.timing.steps == 60
+    assert "Finished at step 60, 3 seeds (0, 1, 2), in " in (workdir / "report.html").read_text()
 
 
 def test_several_seeds_are_reported_with_mean_and_std(tiny_run):

@@ -12,23 +12,14 @@ from jaxrepro.data.active import Flag
 from jaxrepro.data.rounds import Rounds
 from jaxrepro.evaluators import queries
 from jaxrepro.experiment import Evaluation, Evaluator, Record, When
-from jaxrepro.models.trunk import IMAGENET
 from jaxrepro.training import active
 from jaxrepro.training.active import METHODS, ActiveTask, Learner
 from jaxrepro.training.calibration import reliability
 
 TABLES = {5: "table7", 10: "table3", 20: "table7"}  # percent of the pool that is labelled -> table
-FEWER = 0.9  # of the published pool: a run with less says so in its columns
 UNITS = {"accuracy": "percent", "calibration_error": None}  # of the tested metrics; the others are in nats
 SHARES = {Flag.MISSING: "blank_query_share", Flag.OCCLUDED: "occluded_query_share"}
 WORDS = {Flag.MISSING: "without a symbol", Flag.OCCLUDED: "with a shape over the symbol"}
-
-
-def column_of(name: str, trunk: str, num_pool: int, published: int, percent: int | None = None) -> str:
-    """Returns a column's name: "10% Missing @10%" as published for a run that compares with it, else with the reasons
-    why it does not, "10% Missing @10% (trunk Russian letters, pool 14,000)"."""
-    other = [f"trunk {trunk}"] * (trunk != IMAGENET) + [f"pool {num_pool:,}"] * (num_pool < FEWER * published)
-    return name + (f" @{percent}%" if percent else "") + (f" ({', '.join(other)})" if other else "")
 
 
 def round_of(percent: int, rounds: Rounds, num_rounds: int, num_pool: int) -> int | None:
@@ -45,7 +36,7 @@ def active_learning_evaluator(
     parts: Mapping[str, Mapping[str, np.ndarray]],
     held_out: Mapping[str, Mapping[str, np.ndarray]],
     tested: Mapping[str, np.ndarray],
-    trunk: str,
+    facts: Mapping[str, Any],
 ) -> Evaluator:
     """Returns the evaluator of the end of a run.
 
@@ -53,12 +44,10 @@ def active_learning_evaluator(
       config: of the experiment.
       parts: of the data.
       held_out: "calibration" and "valid", each "image" and "label"; tested: those of the test.
-      trunk: its name.
+      facts: of the task, for records.
     """
-    pool, flag, num_pool = parts["pool"], config.task.flag, len(parts["pool"]["label"])
-
-    def column(percent: int | None = None) -> str:
-        return column_of(config.task.column, trunk, num_pool, config.task.num_pool, percent)
+    pool, flag, column = parts["pool"], config.task.flag, config.task.column
+    num_pool = len(pool["label"])
 
     @functools.partial(jax.jit, static_argnums=0)
     def bins_of(calibrated, learner, arrays, context):
@@ -75,7 +64,8 @@ def active_learning_evaluator(
             place = round_of(percent, rounds, num_rounds, num_pool)
             if place is not None:
                 values = {k: float(v[place]) for k, v in learner.history.items()}
-                found += [Record(table, method, column(percent), k, v, UNITS.get(k, "nats")) for k, v in values.items()]
+                cell = (table, method, f"{column} @{percent}%")
+                found += [Record(*cell, k, v, UNITS.get(k, "nats"), facts) for k, v in values.items()]
         return found
 
     def evaluate(state: Mapping[str, Learner], arrays, context) -> Evaluation:
@@ -98,7 +88,7 @@ def active_learning_evaluator(
                 share = queries.cumulative_share(flagged, asked, rounds.queries)
                 shares[method] = (labels[1 : 1 + len(share)], share)
                 metrics[f"{method}/{SHARES[flag]}"] = share[-1]
-                found.append(Record("text", method, column(), SHARES[flag], share[-1], "percent"))
+                found.append(Record("text", method, column, SHARES[flag], share[-1], "percent", facts))
         pictures["test_nll"] = queries.draw_lines(nll, "test NLL (nats)")
         pictures["reliability"] = queries.draw_reliability(bins)
         if shares:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrepro.report.synbols_active_learning import COLOURS
+from jaxrepro.report import style
 
 GRID = 10  # rows and columns of the picture of the first queries
 FRAME = (220, 38, 38)
@@ -48,11 +48,10 @@ def draw_lines(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], ylabel: str, 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     ax = figure.subplots()
     for method, (x, y) in lines.items():
-        ax.plot(x, y, color=COLOURS[method], label=method, **LINE)
+        ax.plot(x, y, color=style.ACQUISITION[method], label=method, **LINE)
     if level is not None:
-        ax.axhline(level, color="#94a3b8", linewidth=1, linestyle="--", label="in the pool")
-    ax.set(xlabel="labelled images", ylabel=ylabel)
-    ax.spines[["top", "right"]].set_visible(False)
+        ax.axhline(level, color=style.GREY, linewidth=1, linestyle="--", label="in the pool")
+    style.style_axes(ax, xlabel="labelled images", ylabel=ylabel)
     ax.legend(frameon=False)
     return figure
 
@@ -68,15 +67,15 @@ def draw_reliability(found: Mapping[str, tuple[Mapping[str, np.ndarray], Mapping
 
     figure = Figure(figsize=(3.6 * len(found) + 0.6, 4), layout="constrained")
     for ax, (method, curves) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items()):
-        ax.plot((0, 1), (0, 1), color="#94a3b8", linewidth=1, linestyle="--")
-        for name, bins, colour in zip(("before", "after"), curves, ("#dc2626", "#2563eb")):
+        ax.plot((0, 1), (0, 1), color=style.GREY, linewidth=1, linestyle="--")
+        for name, bins, colour in zip(("before", "after"), curves, (style.RED, style.BLUE)):
             seen = bins["count"] > 0
             count = bins["count"][seen]
             x, y = bins["confidence"][seen] / count, bins["accuracy"][seen] / count
             error = np.abs(bins["accuracy"] - bins["confidence"]).sum() / bins["count"].sum()
             ax.plot(x, y, color=colour, linewidth=1, label=f"{name} calibration, error {error:.3f}")
             ax.scatter(x, y, s=8 + 300 * count / count.sum(), color=colour, alpha=0.5, linewidths=0)
-        ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=method)
+        style.style_axes(ax, method, xlabel="confidence", ylabel="accuracy")
+        ax.set(xlim=(0, 1), ylim=(0, 1))
         ax.legend(frameon=False, loc="upper left", fontsize=8)
-        ax.spines[["top", "right"]].set_visible(False)
     return figure

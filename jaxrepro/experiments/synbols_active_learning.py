@@ -24,8 +24,7 @@ from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError, check, unknown
 from jaxrepro.evaluators.active_learning import active_learning_evaluator
 from jaxrepro.experiment import Experiment, Source, Transition, When
-from jaxrepro.models.trunk import load_trunk, with_trunk
-from jaxrepro.models.vgg import BLOCKS, HIDDEN, POOLED, VGG16
+from jaxrepro.models.trunk import TrunkConfig, load_trunk, prepare, with_trunk
 from jaxrepro.progress import say
 from jaxrepro.training import active
 from jaxrepro.training.acquisition import Averaged
@@ -37,14 +36,16 @@ from jaxrepro.training.pool import start_pool
 
 @dataclass(frozen=True)
 class ActiveConfig:
-    """Attributes:
-    methods: rows of table 3; each is a network of its own in the run.
-    initial: labels of the first round, drawn uniformly.
-    queries: labels more in every further round.
-    epochs: of a round; the last batch of an epoch may be small.
-    passes: with dropout, of acquisition and of test.
-    averaged: what the entropy of P-Entropy is that of.
-    keep_momentum: whether the optimizer's state survives the reset (released code).
+    """The protocol.
+
+    Attributes:
+      methods: rows of table 3; each is a network of its own in the run.
+      initial: labels of the first round, drawn uniformly.
+      queries: labels more in every further round.
+      epochs: of a round; the last batch of an epoch may be small.
+      passes: with dropout, of acquisition and of test.
+      averaged: what the entropy of P-Entropy is that of.
+      keep_momentum: whether the optimizer's state survives the reset (released code).
     """
 
     methods: tuple[str, ...] = ("BALD",)
@@ -66,36 +67,14 @@ class ActiveConfig:
 
 
 @dataclass(frozen=True)
-class TrunkConfig:
-    """The network, and what every round begins with.
+class TaskConfig:
+    """The data of a column.
 
     Attributes:
-      weights: a safetensors file of VGG-16, a repository of the Hugging Face hub, the folder of a run of
-        `synbols_trunk`, or "" for random weights.
-      blocks, hidden_size, pooled, dropout: see `models.vgg.VGG16`.
-    """
-
-    weights: str = "timm/vgg16.tv_in1k"
-    blocks: tuple[tuple[int, ...], ...] = BLOCKS
-    hidden_size: int = HIDDEN
-    pooled: int = POOLED
-    dropout: float = 0.5
-
-    def network(self, num_classes: int) -> VGG16:
-        return VGG16(num_classes, self.dropout, self.blocks, self.hidden_size, self.pooled)
-
-    def __post_init__(self):
-        channels = [c for block in self.blocks for c in block]
-        check(bool(channels) and all(self.blocks), f"blocks is {self.blocks}; write ((16,16),(32,)) or the like")
-        check(min(*channels, self.hidden_size, self.pooled) > 0, "blocks, hidden_size and pooled must be positive")
-        check(0 < self.dropout < 1, f"dropout is {self.dropout}; it must lie between 0 and 1")
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """column: of the tables. num_pool, num_classes: the published numbers; a smaller pool names its own column.
-
-    official_test: whether the source's own test set is the test. flag: what is counted among the queries.
+      column: of the tables.
+      num_pool, num_classes: the published numbers, for --mode=print and the sweep.
+      official_test: whether the source's own test set is the test.
+      flag: what is counted among the queries.
     """
 
     column: str = "No Noise"
@@ -107,7 +86,7 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    """version: of the data, see `synbols_supervised.Config`."""
+    """version: of the data, "v1" (26 letters) or "v2" (48 symbols); reports join that version's numbers only."""
 
     version: str = "v1"
     active: ActiveConfig = ActiveConfig()
@@ -128,11 +107,6 @@ def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
     """Returns random parameters for the published number of classes."""
     images = jnp.zeros((1, 32, 32, 3))
     return config.trunk.network(config.task.num_classes).init(key, images, False)["params"]
-
-
-def prepare(images: jax.Array) -> jax.Array:
-    """Returns uint8 images [B, H, W, 1 or 3] as float32 [B, H, W, 3] in [0, 1]."""
-    return jnp.broadcast_to(images.astype(jnp.float32) / 255, (*images.shape[:3], 3))
 
 
 def rounds_of(config: Config) -> Rounds:
@@ -198,6 +172,7 @@ def build(config: Config) -> Experiment:
     )
     methods = {name: METHODS[name] for name in config.active.methods}
     most_rounds = 1 + (num_pool - rounds.initial) // rounds.queries
+    facts = {"num_classes": num_classes, "num_pool": num_pool, "num_test": len(tested["label"]), "trunk": trunk.name}
 
     def init(context, given):
         weights_key, pool_key = jax.random.split(context.key)
@@ -242,7 +217,7 @@ def build(config: Config) -> Experiment:
             Transition("test", at, test, tested, split="test", before_evaluation=True),
             Transition("acquisition", at, acquire),
         ),
-        evaluators=(active_learning_evaluator(config, learning, rounds, parts, held_out, tested, trunk.name),),
+        evaluators=(active_learning_evaluator(config, learning, rounds, parts, held_out, tested, facts),),
     )
 
 

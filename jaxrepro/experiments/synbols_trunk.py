@@ -20,8 +20,8 @@ from jaxrepro.data.classes import class_names, held_out, labelled_splits
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import check
 from jaxrepro.evaluators.classification import classifier_test
-from jaxrepro.experiment import Experiment, Transition, When
-from jaxrepro.experiments.synbols_active_learning import TrunkConfig, prepare
+from jaxrepro.experiment import Evaluation, Evaluator, Experiment, Transition, When
+from jaxrepro.models.trunk import TrunkConfig, prepare, trunk_arrays
 from jaxrepro.models.vgg import VGG16
 from jaxrepro.training.classification import Task, end_of_epoch, init_classifier, train_step
 from jaxrepro.training.optim import make_optimizer
@@ -83,4 +83,15 @@ def build(config: Config) -> Experiment:
     )
     arrays = held_out(tables["test"], "label", config.eval.num_examples)
     test = classifier_test(task, arrays, names, lambda state, found: [])
-    return Experiment(source=source, init=init, draw=draw, update=update, transitions=(validation,), evaluators=(test,))
+
+    def keep(state, arrays, context):
+        return Evaluation(arrays={"trunk": trunk_arrays(jax.device_get(state.variables), config.title)})
+
+    return Experiment(
+        source=source,
+        init=init,
+        draw=draw,
+        update=update,
+        transitions=(validation,),
+        evaluators=(test, Evaluator("trunk", "trunk", When(end=True), keep)),
+    )

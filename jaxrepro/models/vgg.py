@@ -63,8 +63,8 @@ class VGG16(nn.Module):
         self.norms = [[BatchNorm(name=f"BatchNorm_{c.name}") for c in block] for block in blocks] * self.batch_norm
         sizes = [self.hidden_size for _ in DENSE_NAMES]
         first = [nn.Dense(size, kernel_init=he_normal, name=f"Dense_{i}") for i, size in enumerate(sizes)]
-        bias = torch_bias(self.hidden_size)
-        last = nn.Dense(self.num_classes, kernel_init=torch_uniform, bias_init=bias, name=f"Dense_{len(first)}")
+        options = {"kernel_init": torch_uniform, "bias_init": torch_bias(self.hidden_size), "dtype": jnp.float32}
+        last = nn.Dense(self.num_classes, name=f"Dense_{len(first)}", **options)
         self.dense = [*first, last]
         self.dropouts = [nn.Dropout(self.dropout, name=f"Dropout_{i}") for i in range(len(DENSE_NAMES))]
 

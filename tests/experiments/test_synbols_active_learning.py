@@ -14,11 +14,11 @@ from jaxrepro.checkpoint import Checkpoints
 from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, parse
 from jaxrepro.data.active import Flag
 from jaxrepro.errors import UserError
-from jaxrepro.evaluators.active_learning import column_of, round_of
+from jaxrepro.evaluators.active_learning import round_of
 from jaxrepro.experiments import synbols_active_learning as active
-from jaxrepro.experiments.synbols_active_learning import ActiveConfig, TaskConfig, TrunkConfig
-from jaxrepro.models.trunk import IMAGENET
-from jaxrepro.report.reference import load_reference
+from jaxrepro.experiments.synbols_active_learning import ActiveConfig, TaskConfig
+from jaxrepro.models.trunk import IMAGENET, TrunkConfig
+from jaxrepro.report.reference import differences, load_reference
 from jaxrepro.training.active import METHODS
 from jaxrepro.training.calibration import CalibrationConfig
 
@@ -66,7 +66,7 @@ def lines(workdir, split):
 
 
 def test_every_round_is_tested_with_the_labels_it_was_trained_on(solo):
-    workdir, results, state = solo
+    workdir, _, state = solo
     tested = lines(workdir, "test")
     assert [line["step"] for line in tested] == list(ROUND_ENDS)
     assert [line["BALD/labels"] for line in tested] == [12, 16, 20]
@@ -82,10 +82,8 @@ def test_every_round_is_tested_with_the_labels_it_was_trained_on(solo):
 def test_a_run_reports_its_cells_and_draws_its_pictures(solo):
     workdir, results, state = solo
     cells = {(r["table"], r["column"], r["metric"]): r["value"] for r in results.records}
-    assert cells["table7", "10% Missing @20% (trunk random weights)", "nll"] == pytest.approx(
-        float(state["BALD"].history["nll"][0, 0])
-    )
-    share = cells["text", "10% Missing (trunk random weights)", "blank_query_share"]
+    assert cells["table7", "10% Missing @20%", "nll"] == pytest.approx(float(state["BALD"].history["nll"][0, 0]))
+    share = cells["text", "10% Missing", "blank_query_share"]
     asked = state["BALD"].pool.order[0, 12:20]
     parts = active.active_parts(SOURCE, official_test=False, flag=Flag.MISSING)
     assert share == 100 * parts["pool"]["missing"][asked].mean()
@@ -157,8 +155,8 @@ def test_the_sweep_reaches_every_cell_of_the_paper_three_times():
         num_rounds = active.num_rounds(config, config.task.num_pool)
         for percent, table in {5: "table7", 10: "table3", 20: "table7"}.items():
             assert round_of(percent, rounds, num_rounds, config.task.num_pool) is not None
-            column = column_of(config.task.column, IMAGENET, config.task.num_pool, config.task.num_pool, percent)
-            cells.setdefault((table, config.active.methods[0], column, "nll"), set()).update(config.seeds)
+            cell = (table, config.active.methods[0], f"{config.task.column} @{percent}%", "nll")
+            cells.setdefault(cell, set()).update(config.seeds)
     printed = {p.cell for p in load_reference("synbols_active_learning", "v1") if p.metric == "nll"}
     assert printed <= set(cells)
     assert all(len(seeds) == 3 for seeds in cells.values())
@@ -166,10 +164,11 @@ def test_the_sweep_reaches_every_cell_of_the_paper_three_times():
 
 
 def test_only_runs_from_imagenet_on_the_whole_pool_join_the_published_columns():
-    assert column_of("No Noise", IMAGENET, 70_000, 70_000, 10) == "No Noise @10%"
-    assert column_of("No Noise", "Russian letters", 7_000, 70_000, 5) == (
-        "No Noise @5% (trunk Russian letters, pool 7,000)"
-    )
+    cell = next(p for p in load_reference("synbols_active_learning", "v1") if p.column == "No Noise @10%")
+    facts = {"num_classes": 26, "num_pool": 70_000, "num_test": 10_000, "trunk": IMAGENET}
+    assert differences(cell.facts, facts) == []
+    other = differences(cell.facts, facts | {"num_pool": 7_000, "trunk": "Russian letters"})
+    assert other == ["7,000 instead of 70,000 images in the pool", "trunk Russian letters instead of ImageNet"]
 
 
 # What users get wrong
@@ -199,7 +198,7 @@ def test_weights_that_are_missing_or_damaged_are_a_users_error(tmp_path):
     def trunk(weights):
         return TrunkConfig(weights=str(weights), blocks=((2,), (4,)), hidden_size=8, pooled=2)
 
-    refused("holds no finished run; train the trunk: python launch.py", trunk=trunk(tmp_path))
+    refused("trunk.npz does not exist; train the trunk: python launch.py", trunk=trunk(tmp_path))
     damaged = tmp_path / "vgg16.safetensors"
     damaged.write_bytes(b"damaged")
     refused("not a sound safetensors file .*--config.trunk.weights=vgg16.safetensors", trunk=trunk(damaged))

@@ -10,7 +10,7 @@ from jaxrepro.training.acquisition import Averaged, Score, bald, monte_carlo_log
 
 
 def slow_scores(logits):
-    """Returns (BALD, entropy of mean probabilities, entropy of softmax of mean logits) in float64, an image at a time."""
+    """Returns BALD and the entropies of mean probabilities and of mean logits, in float64, an image at a time."""
 
     def softmax(z):
         e = np.exp(z - z.max())
