@@ -4,8 +4,9 @@
     python launch.py --config=configs/synbols_active_learning.py:small     # begins with the trunk of that run
 
 No paper has this experiment. It normalises by batches, without which such a network hardly begins to learn; active
-learning takes the normalisation as a part of the convolutions, `models.vgg.fold_batch_norm`. Results with such a trunk show the order of the methods, not the published numbers. The
-script must not be that of active learning, or the trunk would know the answers.
+learning gets the normalisation as a part of the convolutions (`models.vgg.fold_batch_norm`). Results with such a trunk
+show the order of the methods, not the published numbers. The script must not be that of active learning, or the trunk
+would know the answers.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,13 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    """title: names the trunk in the tables of active learning. num_classes: of the data, for --mode=print."""
+    """The config of a trunk.
+
+    Attributes:
+      title: names the trunk in the tables of active learning.
+      num_classes: of the data, for --mode=print.
+      trunk: the network, from random weights.
+    """
 
     title: str = "Russian letters"
     num_classes: int = 33
