@@ -106,7 +106,7 @@ def measure_acquisition(model, size, batch, repetitions):
 
 
 def measure_round(model, size, batch, repetitions):
-    """Returns the seconds of the paper's round in the middle by part, extrapolated from small ones, and their shares."""
+    """Returns seconds of the paper's round in the middle by part, extrapolated from small ones, and their shares."""
     optimizer = make_optimizer(OptimConfig(name="sgd", lr=1e-3, momentum=0.9, nesterov=True, l2=5e-4), 1)
     calibration = CalibrationConfig(epochs=1, rates=(1e-3,))
     task = ActiveTask(model, prepare, optimizer, 1, PASSES, calibration=calibration, batch_size=batch)
