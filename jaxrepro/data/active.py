@@ -1,6 +1,6 @@
 """The parts of a dataset in active learning: pool, calibration, validation and test, and faults put into them.
 
-    parts = active_parts(config.data.source, official_test=False)
+    parts, num_classes = active_parts(config.data.source, official_test=False)
     parts["pool"]["image"], parts["pool"]["missing"]
 
 A fixed permutation gives 70 % to the pool and 10 % to each of the others, as the released code of Synbols (Lacoste et
@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from jaxrepro.data.classes import class_names
 from jaxrepro.data.sources import load_dataset
 from jaxrepro.data.splits import read_split
 from jaxrepro.errors import UserError, check
@@ -58,11 +59,19 @@ class FaultConfig:
 
 
 def active_parts(
-    source: str, *, official_test: bool, flag: Flag = Flag.NONE, faults: FaultConfig = FaultConfig(), smoke: str = ""
-) -> dict[str, Part]:
-    """Returns part -> "image" uint8 [N, H, W, C], "label" int32 [N] and, where asked for, the flag bool [N].
+    source: str,
+    *,
+    train: str = "train",
+    test: str = "test",
+    official_test: bool,
+    flag: Flag = Flag.NONE,
+    faults: FaultConfig = FaultConfig(),
+    smoke: str = "",
+) -> tuple[dict[str, Part], int]:
+    """Returns (parts, number of classes); a part is "image" uint8 [N, H, W, C], "label" int32 [N] and, where asked for, the flag bool [N].
 
     Args:
+      official_test: the split `test` is the test and `train` gives the other parts; else all splits are one set.
       flag: needs the masks of the source.
       smoke: command to suggest where data cannot be downloaded.
 
@@ -70,17 +79,17 @@ def active_parts(
       UserError: the source cannot be read, is too small, or lacks labels, masks or a test set.
     """
     tables = load_dataset(source, smoke_command=smoke)
-    chosen = [read_split(tables, "train")] if official_test else list(tables.values())
+    chosen = [read_split(tables, train)] if official_test else list(tables.values())
     rows = [_columns(table.arrays(), flag, source) for table in chosen]
     whole = {k: np.concatenate([r[k] for r in rows]) for k in rows[0]}
     parts = split_by_shares(whole, PARTS[:3] if official_test else PARTS)
     if official_test:
-        parts["test"] = _columns(read_split(tables, "test").arrays(), flag, source)
-    num_classes = 1 + max(int(p["label"].max()) for p in parts.values())
+        parts["test"] = _columns(read_split(tables, test).arrays(), flag, source)
+    num_classes = len(class_names(tables, "label"))
     for i, part in enumerate(parts.values()):
         part["label"] = with_false_labels(part["label"], num_classes, faults, i)
     parts["pool"]["image"] = with_pixel_noise(parts["pool"]["image"], faults)
-    return parts
+    return parts, num_classes
 
 
 def split_by_shares(rows: Mapping[str, np.ndarray], names: tuple[str, ...]) -> dict[str, Part]:

@@ -145,15 +145,20 @@ def build(config: Config) -> Experiment:
     """Returns the experiment: training in rounds, and at the end of each calibration, test, and acquisition."""
     smoke = f"python launch.py --config=configs/{config.name}.py:smoke"
     task = config.task
-    parts = active_parts(
-        config.data.source, official_test=task.official_test, flag=task.flag, faults=config.faults, smoke=smoke
+    parts, num_classes = active_parts(
+        config.data.source,
+        train=config.data.train,
+        test=config.data.test,
+        official_test=task.official_test,
+        flag=task.flag,
+        faults=config.faults,
+        smoke=smoke,
     )
     pool = parts["pool"]
     rows = config.eval.num_examples or None
     held_out = {k: {"image": parts[k]["image"], "label": parts[k]["label"]} for k in ("calibration", "valid")}
     tested = {k: parts["test"][k][:rows] for k in ("image", "label")}
     num_pool, image_shape = len(pool["label"]), (*pool["image"].shape[1:3], 3)
-    num_classes = 1 + max(int(part["label"].max()) for part in parts.values())
     rounds, ends = rounds_of(config), rounds_of(config).ends(num_rounds(config, num_pool))
     network = config.trunk.network(num_classes)
     trunk = load_trunk(config.trunk.weights, network, image_shape)
