@@ -68,7 +68,9 @@ def active_parts(
     faults: FaultConfig = FaultConfig(),
     smoke: str = "",
 ) -> tuple[dict[str, Part], int]:
-    """Returns (parts, number of classes); a part is "image" uint8 [N, H, W, C], "label" int32 [N] and, where asked for, the flag bool [N].
+    """Returns (parts, number of classes).
+
+    A part is "image" uint8 [N, H, W, C], "label" int32 [N] and, where asked for, the flag bool [N].
 
     Args:
       official_test: the split `test` is the test and `train` gives the other parts; else all splits are one set.
@@ -111,7 +113,7 @@ def _columns(arrays: Part, flag: Flag, source: str) -> Part:
         raise UserError(f"{source} has no labels; active learning needs a source with a column 'label'")
     found = {"image": arrays["image"], "label": arrays["label"].astype(np.int32)}
     if flag != Flag.NONE:
-        if "mask" not in arrays or (flag == Flag.OCCLUDED and arrays["mask"].ndim < 4):
+        if "mask" not in arrays or (flag == Flag.OCCLUDED and arrays["mask"].shape[3:] != (2,)):
             kind = "masks of the letter and of the shapes over it" if flag == Flag.OCCLUDED else "masks"
             raise UserError(f"config.task.flag is {str(flag)!r}, but {source} has no {kind}; add masks=true to it")
         found[flag] = {Flag.MISSING: is_missing, Flag.OCCLUDED: is_occluded}[flag](arrays["mask"])
