@@ -51,9 +51,7 @@ def test_a_trunk_that_does_not_fit_or_is_damaged_is_a_users_error(trained, tmp_p
     with pytest.raises(UserError, match=r"Conv_2/kernel in \S+ is \(3, 3, 4, 5\); wanted is \(3, 3, 4, 9\)"):
         load_trunk(str(folder), wider.network(26), SHAPE)
     path = folder / "arrays" / "trunk.npz"
-    data = bytearray(path.read_bytes())
-    data[200] ^= 0xFF
-    path.write_bytes(data)
+    path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"trunk.npz is damaged .*python launch.py --config=configs/synbols_trunk.py"):
         load_trunk(str(folder), CONFIG.network(26), SHAPE)
     with pytest.raises(UserError, match=r"does not exist; train the trunk: \S+ launch.py \S+synbols_trunk.py"):
