@@ -117,17 +117,14 @@ def test_stopped_in_the_middle_of_a_round_a_run_asks_the_same_questions_and_ends
 def test_seeds_and_methods_that_share_a_program_ask_what_they_ask_alone(solo, tmp_path):
     """Also: all methods of a seed begin with the same labels, and a calibrated one with the same first round."""
     _, _, alone = solo
-    methods = ActiveConfig(("BALD Calibrated", "BALD", "Random"), initial=12, queries=4, epochs=2, passes=3)
-    _, state = run(tiny(seeds=(3, 5), active=methods), tmp_path)
-    together, solo_learner = state["BALD"], alone["BALD"]
+    methods = ActiveConfig(("BALD Calibrated", "BALD"), initial=12, queries=4, epochs=2, passes=3)
+    results, state = run(tiny(seeds=(3, 5), active=methods), tmp_path)
+    assert results is not None, "the run was interrupted"
+    together, solo_learner, calibrated = state["BALD"], alone["BALD"], state["BALD Calibrated"]
     np.testing.assert_array_equal(together.pool.order[1], solo_learner.pool.order[0])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[0], atol=1e-5), together.params, solo_learner.params)
-    orders = {k: learner.pool.order[:, :20] for k, learner in state.items()}
-    for order in orders.values():
-        np.testing.assert_array_equal(order[:, :12], orders["Random"][:, :12])
-    assert not np.array_equal(orders["BALD"], orders["Random"])
-    assert not np.array_equal(orders["BALD"][0], orders["BALD"][1])
-    calibrated = state["BALD Calibrated"]
+    np.testing.assert_array_equal(together.pool.order[:, :12], calibrated.pool.order[:, :12])
+    assert not np.array_equal(together.pool.order[0], together.pool.order[1])
     np.testing.assert_allclose(calibrated.history["nll"][:, 0], together.history["nll"][:, 0], rtol=1e-6)
     assert (calibrated.history["calibrated_nll"][:, :3] > 0).all()
     eye = np.eye(26, dtype=np.float32)
