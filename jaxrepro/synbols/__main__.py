@@ -101,7 +101,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--language", default="english", metavar="NAME", help="whose letters are compared")
     one.add_argument("--max_distance", type=float, metavar="D", help="Ward distance up to which fonts are joined")
     one.add_argument("--num_merges", type=int, metavar="N", help="instead: join so many times")
-    one.add_argument("--embeddings", type=Path, metavar="FILE.npz", help="a classifier's, instead of pictures")
+    one.add_argument(
+        "--embeddings", type=Path, metavar="FILE.npz",
+        help="a classifier's, instead of pictures: python launch.py --config=configs/synbols_fonts.py makes them",
+    )  # fmt: skip
     add_font_options(one)
     return whole
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxrepro.errors import UserError
-from jaxrepro.synbols import attribute_sampler, dataset_generator, parallel, write_dataset
+from jaxrepro.synbols import Dataset, attribute_sampler, blocks, dataset_generator, parallel, write_dataset
 from jaxrepro.synbols.generate import Recipe, generate_file, merge_files, render_arrays, shard_rows
 from jaxrepro.synbols.masks import flatten_mask
 from jaxrepro.synbols.storage import open_file, read
@@ -104,6 +104,33 @@ def test_a_stopped_command_leaves_no_file_and_the_same_command_finishes_it(whole
     assert done[0] >= 500  # pieces are kept
     assert out.read_bytes() == whole.read_bytes()
     assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_workers_compress_and_parse_so_that_the_first_process_only_copies(whole, tmp_path, monkeypatch):
+    first, work = os.getpid(), {name: getattr(blocks, name) for name in ("compressed", "pack")}
+
+    def elsewhere(name):
+        def call(*arguments):
+            assert os.getpid() != first
+            return work[name](*arguments)
+
+        return call
+
+    for name in work:
+        monkeypatch.setattr(blocks, name, elsewhere(name))
+    monkeypatch.setattr(parallel, "can_fork", lambda: True)
+    out = generate_file(RECIPE, N, tmp_path / "a.h5", workers=2)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_large_shards_are_merged_without_compressing_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "MOST_ROWS", 16)
+    rows = [shard_rows(530, (i, 2)) for i in range(2)]
+    assert rows == [(0, 256), (256, 530)]
+    whole = generate_file(RECIPE, 530, tmp_path / "whole.h5")
+    shards = [generate_file(RECIPE, 530, tmp_path / f"{i}.h5", shard=(i, 2)) for i in range(2)]
+    monkeypatch.setattr(blocks, "compressed", lambda *_: pytest.fail("compressed again"))
+    assert merge_files(shards, tmp_path / "a.h5").read_bytes() == whole.read_bytes()
 
 
 def test_shards_merge_to_the_same_bytes_in_any_order(whole, tmp_path):
@@ -245,6 +272,19 @@ def test_masks_of_different_numbers_of_symbols_are_padded(tmp_path):
         count = len(row["symbols"])
         np.testing.assert_array_equal(found[..., :count], sample[1])
         assert not found[..., count:].any()
+
+
+def make_ragged(name):
+    return Dataset(ragged_sampler, (), ())
+
+
+def test_masks_of_different_numbers_of_symbols_give_the_same_bytes_for_any_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "MOST_ROWS", 8)  # pieces of 8, of which some have up to 4 symbols and some fewer
+    recipe = Recipe("ragged", 3, make=make_ragged)
+    whole = generate_file(recipe, 50, tmp_path / "whole.h5").read_bytes()
+    assert generate_file(recipe, 50, tmp_path / "two.h5", workers=2).read_bytes() == whole
+    shards = [generate_file(recipe, 50, tmp_path / f"{i}.h5", shard=(i, 3)) for i in range(3)]
+    assert merge_files(shards, tmp_path / "merged.h5").read_bytes() == whole
 
 
 def test_an_aggregator_makes_the_mask_and_adds_attributes(tmp_path):

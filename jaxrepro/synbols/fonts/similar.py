@@ -7,7 +7,7 @@ A dataset whose label is the font needs fonts that can be told apart. The paper 
 letters, takes the mean embedding of each font, and joins near ones by Ward's method; the released list stops after 100
 merges and keeps one font of each cluster. Here an embedding is, by default, made of the letters themselves: each scaled
 so that its longer side fills a small picture, as datasets show them. That needs no training and no GPU; a classifier's
-embeddings may be given instead.
+embeddings may be given instead, such as `python launch.py --config=configs/synbols_fonts.py` keeps.
 """
 
 from collections.abc import Sequence
