@@ -17,7 +17,6 @@ and files record them. Attributes that depend on each other are a `Joint`, or a 
 Source: Synbols, section 3, and the defaults of its code.
 """
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -234,11 +233,16 @@ def add_occlusion(
 def _(sampler: AttributeSampler) -> Draw:
     symbol = _symbol_drawer(sampler)
     count, background, inverse, noise, contrast = (
-        drawer(getattr(sampler, name))
+        getattr(sampler, name)._draw
         for name in ("n_symbols", "background", "inverse_color", "pixel_noise_scale", "max_contrast")
     )
-    missing = sampler.is_missing and drawer(sampler.is_missing)
+    label = sampler.label and _per_alphabet(sampler.label)
+    missing = sampler.is_missing and sampler.is_missing._draw
     fixed = {"resolution": sampler.resolution, "is_gray": sampler.is_gray, "compat": sampler.compat}
+
+    def labelled(symbol: Symbol, rng: np.random.Generator) -> Symbol:
+        drawn = label(symbol.alphabet, rng)
+        return dataclasses.replace(symbol, label=symbol.char if drawn is None else drawn)
 
     def draw(rng: np.random.Generator) -> Image:
         drawn = [symbol(rng) for _ in range(whole("n_symbols", count(rng), 0))]
@@ -246,8 +250,8 @@ def _(sampler: AttributeSampler) -> Draw:
             "background": _with_seed(background(rng), rng), "inverse_color": inverse(rng),
             "pixel_noise_scale": noise(rng), "max_contrast": contrast(rng), "seed": draw_seed(rng),
         }  # fmt: skip
-        if sampler.label is not None:
-            drawn = [dataclasses.replace(s, label=_label(sampler.label, s, rng)) for s in drawn]
+        if label is not None:
+            drawn = [labelled(s, rng) for s in drawn]
         if missing is not None:
             drawn = [dataclasses.replace(s, foreground=NoPattern()) if missing(rng) else s for s in drawn]
         return Image(symbols=tuple(drawn), **rest, **fixed)
@@ -257,8 +261,8 @@ def _(sampler: AttributeSampler) -> Draw:
 
 @drawer.register
 def _(occluded: Occluded) -> Draw:
-    sampler, count = drawer(occluded.sampler), drawer(occluded.n_occlusion)
-    draws = {n: drawer(getattr(occluded, n)) for n in ("scale", "translation", "char", "rotation", "foreground")}
+    sampler, count = occluded.sampler._draw, occluded.n_occlusion._draw
+    draws = {n: getattr(occluded, n)._draw for n in ("scale", "translation", "char", "rotation", "foreground")}
 
     def occlusion(rng: np.random.Generator) -> Symbol:
         values = {name: draw(rng) for name, draw in draws.items()}
@@ -274,7 +278,7 @@ def _(occluded: Occluded) -> Draw:
 
 @drawer.register
 def _(chosen: Overlapping) -> Draw:
-    sampler = drawer(chosen.sampler)
+    sampler = chosen.sampler._draw
 
     def draw(rng: np.random.Generator) -> Image:
         for _ in range(_MOST_DRAWS):
@@ -288,24 +292,20 @@ def _(chosen: Overlapping) -> Draw:
 
 
 def _symbol_drawer(sampler: AttributeSampler) -> Draw:
-    alphabet = drawer(sampler.alphabet)
-    plain = {name: drawer(getattr(sampler, name)) for name in OF_SYMBOL if name not in ("char", "font")}
-    at_hand: dict[int, tuple[Any, dict[str, Draw], Draw | None]] = {}
-
-    def of_alphabet(letters: Any) -> tuple[Any, dict[str, Draw], Draw | None]:
-        if len(at_hand) >= _MOST_ALPHABETS:
-            at_hand.clear()
-        char, font = (drawer(resolved(d, letters)) for d in (sampler.char, sampler.font))
-        joint = sampler.joint and drawer(resolved(sampler.joint, letters))
-        at_hand[id(letters)] = (letters, {"char": char, "font": font, **plain}, joint)
-        return at_hand[id(letters)]
+    alphabet, joint = sampler.alphabet._draw, sampler.joint and _per_alphabet(sampler.joint)
+    char, font = _per_alphabet(sampler.char), _per_alphabet(sampler.font)
+    rest = [(name, getattr(sampler, name)._draw) for name in OF_SYMBOL if name not in ("char", "font")]
 
     def draw(rng: np.random.Generator) -> Symbol:
         letters = alphabet(rng)
-        # Held by `at_hand`, an alphabet keeps its number.
-        _, draws, joint = at_hand.get(id(letters)) or of_alphabet(letters)
-        given = {} if joint is None else _checked_joint(joint(rng))
-        values = {name: given[name] if name in given else draw(rng) for name, draw in draws.items()}
+        values = {} if joint is None else dict(_checked_joint(joint(letters, rng)))
+        if "char" not in values:
+            values["char"] = char(letters, rng)
+        if "font" not in values:
+            values["font"] = font(letters, rng)
+        for name, draw_one in rest:
+            if name not in values:
+                values[name] = draw_one(rng)
         values["foreground"] = _with_seed(values["foreground"], rng)
         values["font"] = _named(values["font"], letters)
         return Symbol(alphabet=letters, **values)
@@ -313,16 +313,33 @@ def _symbol_drawer(sampler: AttributeSampler) -> Draw:
     return draw
 
 
-def _label(label: Distribution, symbol: Symbol, rng: np.random.Generator) -> str:
-    drawn = resolved(label, symbol.alphabet)(rng)
-    return symbol.char if drawn is None else drawn
+def _per_alphabet(distribution: Distribution) -> Callable[[Any, np.random.Generator], Any]:
+    """Returns `(alphabet, rng) -> draw`; what AnySymbol and AnyFont stand for depends on the alphabet."""
+    match distribution:
+        case AnySymbol():
+            return lambda letters, rng: letters.symbols[int(rng.random() * len(letters.symbols))]
+        case AnyFont():
+            return lambda letters, rng: letters.fonts[int(rng.random() * len(letters.fonts))]
+    if not any(isinstance(part, AnySymbol | AnyFont) for part in walk(distribution)):
+        draw = distribution._draw
+        return lambda letters, rng: draw(rng)
+    at_hand: dict[int, tuple[Any, Draw]] = {}  # held here, an alphabet keeps its number
+
+    def draw(letters: Any, rng: np.random.Generator) -> Any:
+        if id(letters) not in at_hand:
+            if len(at_hand) >= _MOST_ALPHABETS:
+                at_hand.clear()
+            at_hand[id(letters)] = letters, drawer(resolved(distribution, letters))
+        return at_hand[id(letters)][1](rng)
+
+    return draw
 
 
 def _with_seed(pattern: Any, rng: np.random.Generator) -> Any:
     if getattr(pattern, "seed", 0) is not None:
         return pattern
-    seeded = copy.copy(pattern)  # quicker than dataclasses.replace, which would check everything again
-    object.__setattr__(seeded, "seed", draw_seed(rng))
+    seeded = object.__new__(type(pattern))  # quicker than dataclasses.replace, which would check everything again
+    seeded.__dict__.update(pattern.__dict__, seed=draw_seed(rng))
     return seeded
 
 

@@ -99,7 +99,7 @@ def _placed_v1(box, scale, rotation, is_slant, translation, unit: int, round_hei
     # glyphs only.
     x_size = unit * math.hypot(matrix.xx, matrix.yx)
     y_size = unit * unit * abs(matrix.xx * matrix.yy - matrix.xy * matrix.yx) / x_size
-    if rotation or is_slant:
+    if rotation or is_slant or not round_height:
         measured, stretch, shift = _rounded_out(box, x_size, y_size), 1.0, 0.0
     else:
         measured = _hinted(box, y_size, round_height)

@@ -64,7 +64,7 @@ class Symbol:
     def __post_init__(self):
         if not self.char or not isinstance(self.char, str):
             raise UserError(f"char is {self.char!r}; a symbol needs one character or more")
-        if not isinstance(self.font, Font | None):
+        if self.font is not None and not isinstance(self.font, Font):
             raise UserError(f"font is {self.font!r}; it must be a Font, such as find_fonts()[0], or None")
         if self.label is not None and not isinstance(self.label, str):
             raise UserError(f"label is {self.label!r}; it must be a text or None")

@@ -135,7 +135,7 @@ def test_fonts_and_similar_say_what_was_found(tmp_path, capsys):
         (["generate", "--num_samples=0", "--out={}"], "num_samples is 0"),
         (["generate", "--num_samples=many", "--out={}"], "--num_samples: invalid int value: 'many'"),
         (["generate", "--seed=-1", "--out={}"], "seed=-1"),
-        (["generate", "--workers=0", "--out={}"], "workers=0"),
+        (["generate", "--workers=0", "--out={}"], "workers is 0"),
         (["generate", "--shard=3/3", "--out={}"], "shard 3/3"),
         (["generate", "--shard=3", "--out={}"], "invalid shard value: '3'"),
         (["generate", "--resolution=2", "--out={}"], "4 to 4096 pixels"),
