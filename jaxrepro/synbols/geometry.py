@@ -7,7 +7,6 @@ Glyphs are measured in ems with y down. The canvas has its shorter side as unit 
            baseline and leaves stems upright
   pixels   glyphs lie anywhere; the original rounds the origin to whole pixels, and the box that it measures outwards
   canvas   the whole image; the original uses the top left square only
-
   hinting  none; the original measures every glyph, and draws upright ones, with FreeType's light auto-hinter, of which
            "v1" imitates what changes sizes: the height of small letters, and the edges of the glyph's box
 
