@@ -131,7 +131,8 @@ def table(before: dict, same_fonts: dict, now: dict) -> str:
         lines += [f"| dataset | original |{letters} default before | now | v1 before | now |"]
         lines += ["|---" * (7 if with_letters else 6) + "|"]
         for name in dict.fromkeys(key.split()[0] for key in now):
-            if "values" not in now[f"{name} default"]:
+            found = now[f"{name} default"]
+            if "values" not in found or (statistic == "empty" and name not in PUBLISHED and not found["values"][i]):
                 continue
             cells = [name, _number(PUBLISHED[name][i], i) if name in PUBLISHED else "–"]
             if with_letters:
@@ -148,8 +149,11 @@ def _heading(now: dict) -> str:
     fonts, symbols = (now["default default"][k] for k in ("fonts", "symbols"))
     return (
         "# Synbols: statistics of every dataset beside the original's\n\n"
-        "Made by `benchmarks/synbols_statistics.py`, whose text says how, with the extra `fonts` installed; `default` "
-        f"has {fonts} families and {symbols} symbols. In brackets the standard error in units of the last digit. The "
+        "    python benchmarks/synbols_statistics.py measure --out=before.json --code=CHECKOUT_OF_THE_EARLIER_VERSION\n"
+        "    python benchmarks/synbols_statistics.py measure --out=same_fonts.json --fonts=regular\n"
+        "    python benchmarks/synbols_statistics.py measure --out=now.json\n"
+        "    python benchmarks/synbols_statistics.py table before.json same_fonts.json now.json\n\n"
+        f"With the extra `fonts` installed; `default` has {fonts} families and {symbols} symbols. In brackets the standard error in units of the last digit. The "
         "original's numbers come from 300 other families, so no exact agreement is to be expected; where its letters "
         "in our fonts are given, that is what to compare with."
     )
