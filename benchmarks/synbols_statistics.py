@@ -153,9 +153,9 @@ def _heading(now: dict) -> str:
         "    python benchmarks/synbols_statistics.py measure --out=same_fonts.json --fonts=regular\n"
         "    python benchmarks/synbols_statistics.py measure --out=now.json\n"
         "    python benchmarks/synbols_statistics.py table before.json same_fonts.json now.json\n\n"
-        f"With the extra `fonts` installed; `default` has {fonts} families and {symbols} symbols. In brackets the standard error in units of the last digit. The "
-        "original's numbers come from 300 other families, so no exact agreement is to be expected; where its letters "
-        "in our fonts are given, that is what to compare with."
+        f"With the extra `fonts` installed; `default` has {fonts} families and {symbols} symbols. In brackets the "
+        "standard error in units of the last digit. The original's numbers come from 300 other families, so no exact "
+        "agreement is to be expected; where its letters in our fonts are given, that is what to compare with."
     )
 
 
