@@ -253,6 +253,7 @@ def finish(
         timing=dataclasses.replace(earlier_timing(workdir / "results.json"), **results.timing),
         finished=datetime.now().astimezone().isoformat(timespec="seconds"),
         data_digest=data,
+        final=final,
         notes=tuple(notes),
     )
     page.write_page(workdir, found)

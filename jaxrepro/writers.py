@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxrepro.progress import say
-
 
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Writes a file under a temporary name, then renames it."""
@@ -121,6 +119,8 @@ class Writer:
         self.workdir.mkdir(parents=True, exist_ok=True)
         path = self.workdir / "metrics.jsonl"
         if damage := cut_metrics(path, start_step, promised):
+            from jaxrepro.progress import say  # here, because it brings JAX and the report writes files without it
+
             say(damage)
         self.log_state = log_state(path.read_bytes() if path.exists() else b"")
         self._file = path.open("a")

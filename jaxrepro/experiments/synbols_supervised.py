@@ -52,7 +52,12 @@ class Weights(StrEnum):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """name: a row of the table, without "+". channels, max_pooling: of Conv-4, see `models.conv4`; () = as executed."""
+    """The network.
+
+    Attributes:
+      name: a row of the table, without "+".
+      channels, max_pooling: of Conv-4, see `models.conv4`; () = as executed.
+    """
 
     name: str = "Conv-4 GAP"
     channels: tuple[int, ...] = ()
@@ -99,9 +104,11 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class EnergyConfig:
-    """For the estimate of a run's cost. watts: drawn by the device while it computes, a figure you state.
+    """For the estimate of a run's cost.
 
-    grams_per_kwh: carbon dioxide emitted per kilowatt-hour of electricity.
+    Attributes:
+      watts: drawn by the device while it computes, a figure you state.
+      grams_per_kwh: carbon dioxide emitted per kilowatt-hour of electricity.
     """
 
     watts: float = 300.0
@@ -114,7 +121,16 @@ class EnergyConfig:
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    """version: of the data, "v1" (26 letters) or "v2" (48 symbols); reports join that version's numbers only."""
+    """A classification task of Synbols.
+
+    Attributes:
+      version: of the data, "v1" (26 letters) or "v2" (48 symbols); reports join that version's numbers only.
+      tested: which weights.
+      model: the network.
+      task: what is predicted, on how many images.
+      augment: of training images.
+      energy: for the estimate of a run's cost.
+    """
 
     version: str = "v1"
     tested: Weights = Weights.LAST

@@ -93,7 +93,8 @@ def verdict(results: RunResults) -> str:
     """Returns one sentence: how far the run went, with how many seeds, in what time."""
     seeds, timing = results.seeds, results.timing
     several = f"{len(seeds)} seeds ({', '.join(map(str, seeds))})"
-    text = f"Finished at step {results.step:,}, {several if len(seeds) > 1 else f'seed {seeds[0]}'}"
+    text = "Finished" if results.final else "Evaluated, unfinished,"
+    text += f" at step {results.step:,}, {several if len(seeds) > 1 else f'seed {seeds[0]}'}"
     if timing.seconds is None:
         return text + "."
     since = f"; its last {timing.steps:,} steps took" if timing.resumed_at_step else ", in"

@@ -57,6 +57,7 @@ class RunResults:
       finished: date and time in ISO 8601 with the offset from UTC.
       data_digest: of the data that was read, see `jaxrepro.run.data_digest`.
       notes: what a reader must know about the data.
+      final: whether the run reached its end; else this is the evaluation of a checkpoint on the way (evaluation.json).
     """
 
     experiment: str
@@ -72,6 +73,7 @@ class RunResults:
     finished: str = ""
     data_digest: str = ""
     notes: tuple[str, ...] = ()
+    final: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain dicts and lists for JSON; a number that is not finite is None, as JSON has no nan."""

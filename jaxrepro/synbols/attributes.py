@@ -39,13 +39,14 @@ from jaxrepro.synbols.distributions import (
     Normal,
     Uniform,
     declared,
+    drawer,
     integers,
     resolved,
     shown,
     walk,
 )
 from jaxrepro.synbols.drawing import draw_masks
-from jaxrepro.synbols.draws import Draw, draw_seed, drawer
+from jaxrepro.synbols.draws import Draw, draw_seed
 from jaxrepro.synbols.languages import alphabet as find_alphabet
 from jaxrepro.synbols.masks import overlap_score
 from jaxrepro.synbols.patterns import Gradient, NoPattern

@@ -34,12 +34,16 @@ class Distribution:
 
     @functools.cached_property
     def _draw(self) -> Callable[[np.random.Generator], Any]:
-        from jaxrepro.synbols.draws import drawer
-
         return drawer(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # not the compiled draw, which cannot be pickled
+
+
+@functools.singledispatch
+def drawer(distribution: Distribution) -> Callable[[np.random.Generator], Any]:
+    """Returns the function that draws from a distribution; `draws` says how for each kind."""
+    raise TypeError(f"no way to draw from {distribution!r}")
 
 
 @dataclass(frozen=True)

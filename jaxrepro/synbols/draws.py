@@ -1,6 +1,6 @@
 """Draws from declared distributions with NumPy.
 
-    draw = drawer(LogNormal(0.6, 0.2))      # once
+    draw = drawer(LogNormal(0.6, 0.2))      # once; `drawer` stands in `distributions`
     draw(rng)                               # a microsecond
 
 Numbers are made of `random()` and `standard_normal()` one by one, so that a draw takes the same random bits whatever
@@ -8,7 +8,6 @@ stands around it.
 """
 
 import bisect
-import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -22,22 +21,16 @@ from jaxrepro.synbols.distributions import (
     AnySymbol,
     Choice,
     Constant,
-    Distribution,
     Function,
     Joint,
     LogNormal,
     Mixture,
     Normal,
     Uniform,
+    drawer,
 )
 
 Draw = Callable[[np.random.Generator], Any]
-
-
-@functools.singledispatch
-def drawer(distribution: Distribution) -> Draw:
-    """Returns the function that draws from a distribution."""
-    raise TypeError(f"no way to draw from {distribution!r}")
 
 
 @drawer.register

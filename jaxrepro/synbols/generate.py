@@ -30,8 +30,9 @@ from jaxrepro.synbols.fonts.discovery import MEDIUM, fingerprint_of_files
 from jaxrepro.synbols.patterns import picture_files
 from jaxrepro.synbols.pieces import MoreChannels, Pieces, check_same, claimed, path_of
 from jaxrepro.synbols.predefined import Dataset, dataset
+from jaxrepro.synbols.sampling import generator, image_of
 from jaxrepro.synbols.storage import Header
-from jaxrepro.synbols.symbols import Image, attributes_of, checked_resolution
+from jaxrepro.synbols.symbols import attributes_of, checked_resolution
 
 _BATCH_PIXELS = 2**18  # images are finished in batches of about so many pixels
 _BATCH_SAMPLES = 32  # drawn ahead of what the generator yields
@@ -106,24 +107,6 @@ class Recipe:
     def fingerprint(self, font_names: Sequence[str]) -> str:
         """Returns a hash of the named fonts' content; of all fonts if none is named."""
         return fingerprint([font for font in self.search.find() if font.name in font_names or not font_names])
-
-
-def generator(seed: int, i: int) -> np.random.Generator:
-    """Returns the random numbers of sample i.
-
-    They do not depend on the dataset: with equal seeds, sample i of two datasets is drawn from the same numbers, so
-    that non-camou-bw and non-camou-shade show the same letters and can be compared pairwise. Datasets that must be
-    independent, such as one to train on and another to test, need different seeds.
-    """
-    return np.random.Generator(np.random.Philox(key=[seed, i]))
-
-
-def image_of(sampler: Callable, rng: np.random.Generator) -> Image:
-    """Returns a draw of a sampler; UserError if it is no image."""
-    image = sampler(rng)
-    if not isinstance(image, Image):
-        raise UserError(f"the sampler gave {image!r}; it must give an Image, as attribute_sampler(…)(rng) does")
-    return image
 
 
 def dataset_generator(

@@ -18,6 +18,7 @@ from jaxrepro.errors import UserError
 from jaxrepro.synbols.declared_json import is_opaque, to_json
 from jaxrepro.synbols.distributions import declared
 from jaxrepro.synbols.predefined import Dataset
+from jaxrepro.synbols.sampling import generator, image_of
 from jaxrepro.synbols.symbols import attributes_of, flatten_attributes
 
 _PROBED = 1000  # samples
@@ -82,8 +83,6 @@ def _message(path: Path, row: int, found: str) -> str:
 
 
 def _drawn(made: Dataset, seed: int, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
-    from jaxrepro.synbols.generate import generator, image_of
-
     for row in rows:
         yield attributes_of(image_of(made.sampler, generator(seed, row)))
 

@@ -24,10 +24,11 @@ from jaxrepro.synbols import storage
 from jaxrepro.synbols.attributes import attribute_sampler
 from jaxrepro.synbols.blocks import written_whole
 from jaxrepro.synbols.columns import attribute_columns
-from jaxrepro.synbols.generate import Recipe, generator, render
+from jaxrepro.synbols.generate import Recipe, render
 from jaxrepro.synbols.languages import LANGUAGES, alphabet
 from jaxrepro.synbols.patterns import Camouflage, Gradient, ImagePattern, MultiGradient, SolidColor, picture_files
 from jaxrepro.synbols.predefined import DATASETS
+from jaxrepro.synbols.sampling import generator
 from jaxrepro.synbols.splits import PARTS, random_split, standard_split
 from jaxrepro.synbols.symbols import attributes_of
 
