@@ -104,6 +104,7 @@ def is_latin(language: str) -> bool:
     return LANGUAGES[language].endswith("_Latn")
 
 
+@functools.cache
 def exemplars(
     language: str, *, standard: bool = True, auxiliary: bool = True, lower: bool = True, upper: bool = False
 ) -> tuple[str, ...]:
