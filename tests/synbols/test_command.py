@@ -54,6 +54,7 @@ def test_shards_are_merged_and_exported(tmp_path, capsys):
     assert generate(tmp_path / "b.h5") == 0
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     assert call("export", tmp_path / "a.h5", f"--out={tmp_path / 'a.npz'}", "--split=random") == 0
+    assert {p.name for p in tmp_path.glob("*.png")} == {"a_preview.png", "b_preview.png"}
     with np.load(tmp_path / "a.npz") as archive:
         assert archive["train/image"].shape == (18, 12, 12, 3)
 
