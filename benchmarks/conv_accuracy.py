@@ -3,8 +3,8 @@
     python benchmarks/conv_accuracy.py [--steps=500] [--out=benchmarks/results/conv-accuracy-cpu.json]
 
 Errors are against the same map in float64: the largest difference over the largest number, and the root of the mean
-squares of both. "trained" inputs are what the second to fourth convolutions of a Conv-4 with 64 channels and pooling see
-and learn when it has been trained on digits, with the gradients of its loss; "random" ones are normal numbers of
+squares of both. "trained" inputs are what the second to fourth convolutions of a Conv-4 with 64 channels and pooling
+see and learn when it has been trained on digits, with the gradients of its loss; "random" ones are normal numbers of
 the same shapes. The same network is then trained from the same weights on the same batches with every 3×3 convolution
 computed in one way; two direct ways, which differ by rounding only, show how far apart curves get that mean the same.
 """
@@ -12,14 +12,17 @@ computed in one way; two direct ways, which differ by rounding only, show how fa
 import argparse
 import functools
 import json
+import sys
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from jaxrepro.data import load_dataset
 from jaxrepro.layers import Conv
 from jaxrepro.layers.cpu import choose, correlate, winograd
@@ -98,7 +101,7 @@ def layers_of(variables, images, labels) -> list[tuple[np.ndarray, ...]]:
         nonlocal offsets
         offsets = given
         seen.clear()
-        with __import__("flax.linen", fromlist=["x"]).intercept_methods(watch):
+        with nn.intercept_methods(watch):
             logits = MODEL.apply(variables, images, True, mutable=["batch_stats"])[0]
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
@@ -153,7 +156,9 @@ def main() -> None:
         trained[strategy], curves[strategy] = train(strategy, images, labels, args.steps)
     inputs = {"trained": layers_of(trained[Strategy.LAX], jnp.asarray(images[:BATCH]), jnp.asarray(labels[:BATCH]))}
     generator = np.random.default_rng(0)
-    inputs["random"] = [tuple(generator.standard_normal(a.shape, np.float32) for a in layer) for layer in inputs["trained"]]
+    inputs["random"] = [
+        tuple(generator.standard_normal(a.shape, np.float32) for a in layer) for layer in inputs["trained"]
+    ]
     for kind, layers in inputs.items():
         for x, kernel, g in layers:
             truth = exact(x, kernel, g)
@@ -165,9 +170,9 @@ def main() -> None:
         means = curve.reshape(-1, 50).mean(1) if len(curve) % 50 == 0 else curve
         report["training"][str(strategy)] = {
             "loss_over_50_steps": [round(float(v), 5) for v in means],
-            "mean_absolute_difference_to_lax": float(np.abs(curve - curves[Strategy.LAX]).mean()),
+            "mean_absolute_difference_to_lax": (apart := float(np.abs(curve - curves[Strategy.LAX]).mean())),
         }
-        print(f"{strategy:9} last 50 losses {means[-1]:.4f}; mean |difference| to lax {np.abs(curve - curves[Strategy.LAX]).mean():.5f}")
+        print(f"{strategy:9} last 50 losses {means[-1]:.4f}; mean |difference| to lax {apart:.5f}")
     if args.out:
         args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 

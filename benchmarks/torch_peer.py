@@ -11,16 +11,14 @@ import math
 import multiprocessing
 import time
 
-THREADS = 2
-
 
 class TorchPeer:
     """Times training steps elsewhere; a network is built at its first call."""
 
-    def __init__(self):
+    def __init__(self, threads: int = 2, clock=time.perf_counter):
         self._pipe, other = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        context.Process(target=_serve, args=(other,), daemon=True).start()
+        context.Process(target=_serve, args=(other, threads, clock), daemon=True).start()
 
     def seconds(self, name: str, batch: int, channels_last: bool, steps: int = 1) -> float:
         """Returns the seconds of one step, the mean of `steps`."""
@@ -28,10 +26,10 @@ class TorchPeer:
         return self._pipe.recv()
 
 
-def _serve(pipe) -> None:
+def _serve(pipe, threads: int, clock) -> None:
     import torch
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     make = functools.cache(_make_step)
     while True:
@@ -40,10 +38,10 @@ def _serve(pipe) -> None:
         except EOFError:
             return
         step = make(name, batch, channels_last)
-        start = time.perf_counter()
+        start = clock()
         for _ in range(steps):
             step()
-        pipe.send((time.perf_counter() - start) / steps)
+        pipe.send((clock() - start) / steps)
 
 
 def _make_step(name: str, batch: int, channels_last: bool):

@@ -4,9 +4,9 @@
 
 A step is forward, backward and Adam on random images, without augmentation: ours inside a compiled loop, as the
 training loop runs it, and "outside", called from Python; PyTorch's (an optional peer, `pip install torch`) with its
-modules, eager, in both of its memory layouts. Every library has two threads. One round times each of them once;
-ratios are those of images a second within a round, ours inside to PyTorch's: the median over rounds, with their range.
-`--steps` of a sample are as many as take about a second.
+modules, eager, in both of its memory layouts. Every library has two threads. One round times each of them once,
+for about a second; ratios are those of images a second within a round, ours inside to PyTorch's: the median over
+rounds, with their range.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import jax
 import jax.numpy as jnp
@@ -116,9 +116,7 @@ def dcgan(batch: int) -> Problem:
     def step(state, images, labels, key):
         (generator, generator_stats, moments), (critic, critic_stats, critic_moments) = state
         z = jax.random.normal(key, (len(images), config.latent))
-        fakes, pull_back, generator_stats = jax.vjp(
-            lambda p: run(0, p, generator_stats, z), generator, has_aux=True
-        )
+        fakes, pull_back, generator_stats = jax.vjp(lambda p: run(0, p, generator_stats, z), generator, has_aux=True)
 
         def critic_loss(params):
             real, stats = run(1, params, critic_stats, images)
@@ -158,8 +156,8 @@ def make_problem(name: str, batch: int) -> Problem:
 class Ours:
     """Programs of some steps, inside one compiled loop or called one by one; both return seconds per step."""
 
-    def __init__(self, problem: Problem):
-        self.problem = problem
+    def __init__(self, problem: Problem, clock):
+        self.problem, self.clock = problem, clock
         self._jitted = jax.jit(problem.step, donate_argnums=0)
         self._loop = jax.jit(self._steps, static_argnums=1, donate_argnums=0)
         self.state = problem.state
@@ -169,23 +167,23 @@ class Ours:
         return jax.lax.scan(lambda s, key: (self.problem.step(s, images, labels, key), None), state, keys)[0]
 
     def inside(self, steps: int) -> float:
-        start = time.perf_counter()
+        start = self.clock()
         self.state = jax.block_until_ready(self._loop(self.state, steps, self.problem.images, self.problem.labels))
-        return (time.perf_counter() - start) / steps
+        return (self.clock() - start) / steps
 
     def outside(self, steps: int) -> float:
         keys = list(jax.random.split(jax.random.key(1), steps))
-        start = time.perf_counter()
+        start = self.clock()
         for key in keys:
             self.state = self._jitted(self.state, self.problem.images, self.problem.labels, key)
         jax.block_until_ready(self.state)
-        return (time.perf_counter() - start) / steps
+        return (self.clock() - start) / steps
 
 
-def measure(name: str, peer: TorchPeer | None, rounds: int, seconds: float) -> dict:
+def measure(name: str, peer: TorchPeer | None, rounds: int, seconds: float, clock) -> dict:
     """Returns images a second of every way, medians and ranges over rounds, and ratios to PyTorch."""
     batch = BATCHES.get(name, 64)
-    ours = Ours(make_problem(name, batch))
+    ours = Ours(make_problem(name, batch), clock)
     ways = {"inside": ours.inside, "outside": ours.outside}
     if peer is not None:
         ways |= {
@@ -219,11 +217,16 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of networks, with commas between")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a sample")
-    parser.add_argument("--out", type=Path, help="write the results here as JSON, in place of those of the same networks")
+    parser.add_argument(
+        "--processor_time", action="store_true", help="for a machine that others use too, on one core: taskset -c 0 …"
+    )
+    parser.add_argument("--out", type=Path, help="write the results here as JSON, beside those of other networks")
     args = parser.parse_args()
     report = json.loads(args.out.read_text()) if args.out and args.out.exists() else {"networks": {}}
+    clock, threads = (time.process_time, 1) if args.processor_time else (time.perf_counter, 2)
     report |= {
         "command": "python benchmarks/training.py --out=benchmarks/results/training-cpu.json, a few networks at a time",
+        "threads": threads,
         "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {os.cpu_count()} cores",
         "versions": {
             "python": platform.python_version(),
@@ -231,10 +234,10 @@ def main() -> None:
             "torch": importlib.metadata.version("torch") if HAS_TORCH else None,
         },
     }
-    peer = TorchPeer() if HAS_TORCH else None
+    peer = TorchPeer(threads, clock) if HAS_TORCH else None
     print("| network     | inside | outside | torch nchw | nhwc | to nchw (range) | to the better (range) |")
     for name in [n for n in NETWORKS if not args.only or n in args.only.split(",")]:
-        found = report["networks"][name] = measure(name, peer, args.rounds, args.seconds)
+        found = report["networks"][name] = measure(name, peer, args.rounds, args.seconds, clock)
         cells = [f"{rate['median']:.4g}" for rate in found["images_per_s"].values()]
         for key in ("to_torch_nchw", "to_torch_best"):
             if key in found:

@@ -13,7 +13,6 @@ from jax import lax
 
 from jaxrepro.layers import Conv, ConvTranspose, conv, conv2d, conv_transpose2d
 
-
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 # name: (kernel, strides, padding, input [B, H, W, I], outputs)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jaxrepro.layers.cpu import patches, winograd
+from jaxrepro.layers.cpu import patches, strided, winograd
 from jaxrepro.layers.cpu.geometry import Geometry
 from jaxrepro.layers.cpu.spectral import spectral_bytes
 
@@ -40,7 +40,7 @@ class Strategy(enum.StrEnum):
 
     LAX = "lax"  # XLA's own forward convolution
     COLUMNS = "columns"  # matrix products of patches, a few images at a time
-    WINOGRAD = "winograd"  # fewer multiplications, for 3×3 kernels
+    WINOGRAD = "winograd"  # fewer multiplications, for two or three taps a side and stride
     SPECTRUM = "spectrum"  # products of Fourier coefficients, gradients included
 
 
@@ -119,16 +119,16 @@ def _fastest_ms(task: Task, geometry: Geometry, batch: int, num_in: int, num_out
     return min(ms[s] for s in allowed(task, geometry, batch, num_in, num_out, dtype) if s in ms)
 
 
-def allowed(
-    task: Task, geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype
-) -> list[Strategy]:
+def allowed(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> list[Strategy]:
     """The strategies that can do it, keep the precision of the dtype and stay within their memory."""
     unit, exact = geometry.strides == (1, 1), dtype == jnp.float64
     arrays = batch * (math.prod(geometry.size) * num_in + math.prod(geometry.out) * num_out)
     limit = max(FREE_BYTES, MEMORY_FACTOR * 4 * (arrays + geometry.num_taps * num_in * num_out))
     sizes = {Strategy.LAX: 0, Strategy.COLUMNS: patches.extra_bytes(batch, geometry, num_in)}
-    if winograd.applies(geometry) and not exact:
-        sizes[Strategy.WINOGRAD] = winograd.extra_bytes(batch, geometry, num_in, num_out)
+    dense = geometry if unit else strided.blocks_of(geometry)
+    if winograd.applies(dense) and not exact:
+        block = num_in * math.prod(geometry.strides)
+        sizes[Strategy.WINOGRAD] = winograd.extra_bytes(batch, dense, block, num_out) + 4 * arrays * (not unit)
     # Up to 3×3 taps the forms in space need no more multiplications than a spectrum with all its transforms.
     if unit and not exact and task != Task.KERNEL_GRADIENT and geometry.num_taps > 9:
         sizes[Strategy.SPECTRUM] = spectral_bytes(batch, geometry.size, max(geometry.kernel), num_in, num_out)

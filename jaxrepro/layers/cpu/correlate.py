@@ -1,8 +1,8 @@
 """Two-dimensional convolutions that are fast on XLA's CPU backend, at top level and inside loops.
 
 XLA derives the gradients of a convolution itself, and on CPU the layout it picks for them can cost a factor
-of forty (inside `lax.scan`) or turn a large kernel into a scalar loop. Here the three bilinear maps are written by hand,
-each the gradient of the others, so derivatives of every order stay fast, and each is computed in the way that
+of forty (inside `lax.scan`) or turn a large kernel into a scalar loop. Here the three bilinear maps are written by
+hand, each the gradient of the others, so derivatives of every order stay fast, and each is computed in the way that
 `choose.py` expects to be the fastest for its shape:
 
     correlate(x, kernel, geometry)       y  = x * kernel
@@ -57,12 +57,10 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _gradients(x: jax.Array, kernel: jax.Array, g: jax.Array, geometry: Geometry) -> tuple[jax.Array, jax.Array]:
     """(correlate_adjoint(g, kernel), kernel_gradient(x, g)), computed together where they share work."""
-    backward = (geometry.mirrored, g.shape[0], g.shape[3], x.shape[3], g.dtype)
-    chosen = {_kernel_strategy(x, g, geometry)}
     if geometry.strides == (1, 1):
-        chosen.add(choose.for_result(*backward))
-    if chosen == {Strategy.WINOGRAD}:
-        return _in_float32(winograd.gradients, geometry, x, kernel, g)
+        backward = choose.for_result(geometry.mirrored, g.shape[0], g.shape[3], x.shape[3], g.dtype)
+        if {backward, _kernel_strategy(x, g, geometry)} == {Strategy.WINOGRAD}:
+            return _in_float32(winograd.gradients, geometry, x, kernel, g)
     return correlate_adjoint(g, kernel, geometry), kernel_gradient(x, g, geometry)
 
 
@@ -138,14 +136,28 @@ def _lax_kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.
     return dw.transpose(1, 2, 0, 3)
 
 
+def _winograd_correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    if geometry.strides == (1, 1):
+        return winograd.correlate(x, kernel, geometry)
+    blocks = strided.pixels_to_blocks(x, geometry), strided.kernel_to_blocks(kernel, geometry)
+    return winograd.correlate(*blocks, strided.blocks_of(geometry))
+
+
+def _winograd_kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    if geometry.strides == (1, 1):
+        return winograd.kernel_gradient(x, g, geometry)
+    dw = winograd.kernel_gradient(strided.pixels_to_blocks(x, geometry), g, strided.blocks_of(geometry))
+    return strided.blocks_to_kernel(dw, geometry)
+
+
 RESULTS: Mapping[Strategy, Map] = {
     Strategy.LAX: _lax_correlate,
     Strategy.COLUMNS: patches.correlate,
-    Strategy.WINOGRAD: winograd.correlate,
+    Strategy.WINOGRAD: _winograd_correlate,
     Strategy.SPECTRUM: lambda x, kernel, geometry: correlate_by_spectrum(x, kernel, geometry.pads),
 }
 KERNEL_GRADIENTS: Mapping[Strategy, Map] = {
     Strategy.LAX: _lax_kernel_gradient,
     Strategy.COLUMNS: patches.kernel_gradient,
-    Strategy.WINOGRAD: winograd.kernel_gradient,
+    Strategy.WINOGRAD: _winograd_kernel_gradient,
 }

@@ -1,18 +1,19 @@
-"""Winograd's minimal filtering for 3×3 kernels with unit strides: 36 multiplications where the sum has 144.
+"""Winograd's minimal filtering with unit strides: for 3×3 kernels 36 multiplications where the sum has 144.
 
-    y      = correlate(x, kernel, geometry)        # [B, H, W, I], [3, 3, I, O] to [B, H', W', O]
+    y      = correlate(x, kernel, geometry)        # [B, H, W, I], [r, r, I, O] to [B, H', W', O]
     dw     = kernel_gradient(x, g, geometry)
     dx, dw = gradients(x, kernel, g, geometry)     # sharing the transform of g
 
-Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016), F(m×m, 3×3). The result is cut into tiles
-of m × m pixels; of each tile d of n × n pixels, n = m + 2, that such a tile depends on,
+Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016), F(m×m, r×r). The result is cut into tiles
+of m × m pixels; of each tile d of n × n pixels, n = m + r - 1, that such a tile depends on,
 
     tile of y = A^T [(G kernel G^T) ⊙ (B^T d B)] A
 
 where ⊙, summed over channels, is one matrix product for each of the n² points. The gradients are the same bilinear map
 read backwards, with A, B and G transposed. Transforms are sums of slices, which XLA fuses into one pass each; the
-matrices come from interpolation at n - 1 points and infinity. Paper and cuDNN take 0, ±1, ±2; halves of 0, ±3/2, ±3
-give results that are twice as accurate (2e-6 of the largest number) for the same additions.
+matrices come from interpolation at n - 1 points and infinity. The paper takes 0, ±1, ±2 for m = 4 and r = 3; with
+0, ±3/4, ±3/2 results are twice as accurate (2e-6 of the largest number) for the same additions. r = 2 serves strided
+convolutions, whose pixels are put together in blocks first (`strided.py`).
 """
 
 import functools
@@ -27,14 +28,24 @@ import numpy as np
 from jax import lax
 
 from jaxrepro.layers.cpu import chunks
-from jaxrepro.layers.cpu.geometry import Geometry, Pads, Pair
+from jaxrepro.layers.cpu.geometry import Geometry, Pair
 
-TAPS = 3
-_POINTS = {2: "0 1 -1", 4: "0 3/4 -3/4 3/2 -3/2"}
+_POINTS = {(2, 2): "0 1", (4, 2): "0 3/4 -3/4 3/2", (2, 3): "0 1 -1", (4, 3): "0 3/4 -3/4 3/2 -3/2"}
+
+
+class Form(NamedTuple):
+    """F(m×m, r×r)."""
+
+    m: int
+    r: int
+
+    @property
+    def n(self) -> int:
+        return self.m + self.r - 1
 
 
 class _Matrices(NamedTuple):
-    """Of F(m×m, 3×3): `output` is A^T [m, n], `kernel` G [n, 3], `input` B^T [n, n]."""
+    """`output` is A^T [m, n], `kernel` G [n, r], `input` B^T [n, n]."""
 
     output: np.ndarray
     kernel: np.ndarray
@@ -42,88 +53,88 @@ class _Matrices(NamedTuple):
 
 
 def applies(geometry: Geometry) -> bool:
-    return geometry.kernel == (TAPS, TAPS) and geometry.strides == (1, 1)
+    return geometry.kernel in ((2, 2), (3, 3)) and geometry.strides == (1, 1)
 
 
 def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """Returns the correlation float32 [B, H', W', O] of x [B, H, W, I] with a kernel [3, 3, I, O]."""
-    m = tile_size(geometry)
-    weights = _kernel_to_points(kernel, m)
+    """Returns the correlation float32 [B, H', W', O] of x [B, H, W, I] with a kernel [r, r, I, O]."""
+    form = form_of(geometry)
+    weights = _kernel_to_points(kernel, form)
 
     def correlate_chunk(x: jax.Array) -> jax.Array:
-        products = jnp.einsum("nti,nio->nto", _tiles_to_points(x, geometry, m), weights)
-        return _points_to_result(products, geometry, m)
+        products = jnp.einsum("nti,nio->nto", _tiles_to_points(x, geometry, form), weights)
+        return _points_to_result(products, geometry, form)
 
     return chunks.map_images(correlate_chunk, _chunk_count(len(x), geometry, *kernel.shape[2:]), x)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
-    """Returns the gradient [3, 3, I, O] of the kernel from x [B, H, W, I] and that of the result, g [B, H', W', O]."""
-    m = tile_size(geometry)
+    """Returns the gradient [r, r, I, O] of the kernel from x [B, H, W, I] and that of the result, g [B, H', W', O]."""
+    form = form_of(geometry)
 
     def gradient_of_chunk(x: jax.Array, g: jax.Array) -> jax.Array:
-        return jnp.einsum("nti,nto->nio", _tiles_to_points(x, geometry, m), _result_to_points(g, geometry, m))
+        return jnp.einsum("nti,nto->nio", _tiles_to_points(x, geometry, form), _result_to_points(g, geometry, form))
 
     count = _chunk_count(len(x), geometry, x.shape[3], g.shape[3])
-    return _points_to_kernel(chunks.sum_over_images(gradient_of_chunk, count, x, g), m)
+    return _points_to_kernel(chunks.sum_over_images(gradient_of_chunk, count, x, g), form)
 
 
 def gradients(x: jax.Array, kernel: jax.Array, g: jax.Array, geometry: Geometry) -> tuple[jax.Array, jax.Array]:
-    """Returns the gradients of x [B, H, W, I] and of the kernel [3, 3, I, O] from that of the result."""
-    m = tile_size(geometry)
-    weights = _kernel_to_points(kernel, m)
+    """Returns the gradients of x [B, H, W, I] and of the kernel [r, r, I, O] from that of the result."""
+    form = form_of(geometry)
+    weights = _kernel_to_points(kernel, form)
 
     def gradients_of_chunk(x: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
-        g = _result_to_points(g, geometry, m)
-        dx = _points_to_tiles(jnp.einsum("nto,nio->nti", g, weights), geometry, m)
-        return dx, jnp.einsum("nti,nto->nio", _tiles_to_points(x, geometry, m), g)
+        g = _result_to_points(g, geometry, form)
+        dx = _points_to_tiles(jnp.einsum("nto,nio->nti", g, weights), geometry, form)
+        return dx, jnp.einsum("nti,nto->nio", _tiles_to_points(x, geometry, form), g)
 
     count = _chunk_count(len(x), geometry, *kernel.shape[2:])
     dx, dw = chunks.map_and_sum(gradients_of_chunk, count, x, g)
-    return dx, _points_to_kernel(dw, m)
+    return dx, _points_to_kernel(dw, form)
 
 
-def tile_size(geometry: Geometry) -> int:
-    """Returns m: 2 for results of at most 2 × 2 pixels, else 4."""
-    return 2 if max(geometry.out) <= 2 else 4
+def form_of(geometry: Geometry) -> Form:
+    """Returns the form in use: m is 2 for results of at most 2 × 2 pixels, else 4."""
+    return Form(2 if max(geometry.out) <= 2 else 4, geometry.kernel[0])
 
 
 def extra_bytes(batch: int, geometry: Geometry, num_in: int, num_out: int) -> int:
     """Returns the size of what is computed on the way: transformed kernels, and transformed maps of one chunk."""
-    m = tile_size(geometry)
+    form = form_of(geometry)
     maps = batch * _bytes_per_image(geometry, num_in, num_out) // _chunk_count(batch, geometry, num_in, num_out)
-    return 2 * 4 * (m + 2) ** 2 * num_in * num_out + maps
+    return 2 * 4 * form.n**2 * num_in * num_out + maps
 
 
 def _bytes_per_image(geometry: Geometry, num_in: int, num_out: int) -> int:
-    m = tile_size(geometry)
-    return 4 * (m + 2) ** 2 * math.prod(_num_tiles(geometry, m)) * (num_in + num_out)
+    form = form_of(geometry)
+    return 4 * form.n**2 * math.prod(_num_tiles(geometry, form)) * (num_in + num_out)
 
 
 def _chunk_count(batch: int, geometry: Geometry, num_in: int, num_out: int) -> int:
     return chunks.count_for(batch, _bytes_per_image(geometry, num_in, num_out))
 
 
-def _num_tiles(geometry: Geometry, m: int) -> Pair:
-    return tuple(-(-n // m) for n in geometry.out)
+def _num_tiles(geometry: Geometry, form: Form) -> Pair:
+    return tuple(-(-n // form.m) for n in geometry.out)
 
 
-def _tiles_to_points(x: jax.Array, geometry: Geometry, m: int) -> jax.Array:
+def _tiles_to_points(x: jax.Array, geometry: Geometry, form: Form) -> jax.Array:
     """B^T d B of every tile d: [B, H, W, C] to [n * n, B * tiles, C]."""
-    matrix, (rows, columns) = _matrices(m).input, _num_tiles(geometry, m)
-    n, batch, channels = m + 2, x.shape[0], x.shape[3]
+    matrix, (rows, columns), (m, r) = _matrices(form).input, _num_tiles(geometry, form), form
+    n, batch, channels = form.n, x.shape[0], x.shape[3]
     # The barriers keep passes apart that XLA would fuse into one, with a test or a second sum for every number.
-    x = lax.optimization_barrier(_fit(x, [low for low, _ in geometry.pads], (rows * m + 2, columns * m + 2)))
+    x = lax.optimization_barrier(_fit(x, [low for low, _ in geometry.pads], (rows * m + r - 1, columns * m + r - 1)))
     down = [lax.slice_in_dim(x, i, i + (rows - 1) * m + 1, m, axis=1) for i in range(n)]
-    x = lax.optimization_barrier(jnp.stack(_combine(matrix, down)))  # [n, B, rows, columns * m + 2, C]
+    x = lax.optimization_barrier(jnp.stack(_combine(matrix, down)))  # [n, B, rows, columns * m + r - 1, C]
     across = [lax.slice_in_dim(x, j, j + (columns - 1) * m + 1, m, axis=3) for j in range(n)]
     return jnp.stack(_combine(matrix, across), axis=1).reshape(n * n, batch * rows * columns, channels)
 
 
-def _points_to_tiles(points: jax.Array, geometry: Geometry, m: int) -> jax.Array:
+def _points_to_tiles(points: jax.Array, geometry: Geometry, form: Form) -> jax.Array:
     """The transpose of `_tiles_to_points`: overlapping tiles are added up."""
-    matrix, (rows, columns) = _matrices(m).input.T, _num_tiles(geometry, m)
-    n, channels = m + 2, points.shape[2]
+    matrix, (rows, columns) = _matrices(form).input.T, _num_tiles(geometry, form)
+    (m, _), n, channels = form, form.n, points.shape[2]
     points = points.reshape(n, n, -1, rows, columns, channels)
     x = _add_overlapping(_combine(matrix, points), m, axis=2)  # [n, B, (rows + 1) * m, columns, C]
     top, left = (low for low, _ in geometry.pads)
@@ -133,7 +144,7 @@ def _points_to_tiles(points: jax.Array, geometry: Geometry, m: int) -> jax.Array
 
 
 def _add_overlapping(parts: Sequence[jax.Array], m: int, axis: int) -> jax.Array:
-    """Puts pixel i of tile t, parts[i] at t along `axis`, on pixel m * t + i: [..., T, ...] to [..., (T + 1) * m, ...]."""
+    """Adds pixel i of tile t, parts[i] at t along `axis`, to pixel m * t + i: [..., T, .] to [..., (T + 1) * m, .]."""
     ends = [[(0, 0, 0)] * parts[0].ndim for _ in range(2)]
     ends[0][axis], ends[1][axis] = (0, 1, 0), (1, 0, 0)
     zero = jnp.zeros((), parts[0].dtype)
@@ -144,21 +155,21 @@ def _add_overlapping(parts: Sequence[jax.Array], m: int, axis: int) -> jax.Array
     return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
 
-def _points_to_result(points: jax.Array, geometry: Geometry, m: int) -> jax.Array:
+def _points_to_result(points: jax.Array, geometry: Geometry, form: Form) -> jax.Array:
     """A^T M A of the products M of every tile: [n * n, B * tiles, O] to [B, H', W', O]."""
-    matrix, (rows, columns) = _matrices(m).output, _num_tiles(geometry, m)
-    channels = points.shape[2]
-    points = points.reshape(m + 2, m + 2, -1, rows, columns, channels)
+    matrix, (rows, columns) = _matrices(form).output, _num_tiles(geometry, form)
+    (m, _), n, channels = form, form.n, points.shape[2]
+    points = points.reshape(n, n, -1, rows, columns, channels)
     points = lax.optimization_barrier(jnp.stack(_combine(matrix, points)))
     y = jnp.stack(_combine(matrix, points.swapaxes(0, 1)), axis=4)  # [m, B, rows, columns, m, O]
     y = y.transpose(1, 2, 0, 3, 4, 5).reshape(-1, rows * m, columns * m, channels)
     return y[:, : geometry.out[0], : geometry.out[1]]
 
 
-def _result_to_points(g: jax.Array, geometry: Geometry, m: int) -> jax.Array:
+def _result_to_points(g: jax.Array, geometry: Geometry, form: Form) -> jax.Array:
     """The transpose of `_points_to_result`: [B, H', W', O] to [n * n, B * tiles, O]."""
-    matrix, (rows, columns) = _matrices(m).output.T, _num_tiles(geometry, m)
-    n, batch, channels = m + 2, g.shape[0], g.shape[3]
+    matrix, (rows, columns), (m, _) = _matrices(form).output.T, _num_tiles(geometry, form), form
+    n, batch, channels = form.n, g.shape[0], g.shape[3]
     g = _fit(g, (0, 0), (rows * m, columns * m)).reshape(batch, rows, m, columns * m, channels)
     g = lax.optimization_barrier(jnp.stack(_combine(matrix, [g[:, :, i] for i in range(m)])))
     g = g.reshape(n, batch, rows, columns, m, channels)
@@ -166,16 +177,16 @@ def _result_to_points(g: jax.Array, geometry: Geometry, m: int) -> jax.Array:
     return points.reshape(n * n, batch * rows * columns, channels)
 
 
-def _kernel_to_points(kernel: jax.Array, m: int) -> jax.Array:
-    """G kernel G^T: [3, 3, I, O] to [n * n, I, O]."""
-    matrix = _matrices(m).kernel
+def _kernel_to_points(kernel: jax.Array, form: Form) -> jax.Array:
+    """G kernel G^T: [r, r, I, O] to [n * n, I, O]."""
+    matrix = _matrices(form).kernel
     points = jnp.stack(_combine(matrix, kernel))
     return jnp.stack(_combine(matrix, points.swapaxes(0, 1)), axis=1).reshape(-1, *kernel.shape[2:])
 
 
-def _points_to_kernel(points: jax.Array, m: int) -> jax.Array:
+def _points_to_kernel(points: jax.Array, form: Form) -> jax.Array:
     """The transpose of `_kernel_to_points`."""
-    matrix, n = _matrices(m).kernel.T, m + 2
+    matrix, n = _matrices(form).kernel.T, form.n
     kernel = jnp.stack(_combine(matrix, points.reshape(n, n, *points.shape[1:])))
     return jnp.stack(_combine(matrix, kernel.swapaxes(0, 1)), axis=1)
 
@@ -198,17 +209,17 @@ def _fit(x: jax.Array, lows: Sequence[int], size: Sequence[int], first_axis: int
 
 
 @functools.cache
-def _matrices(m: int) -> _Matrices:
+def _matrices(form: Form) -> _Matrices:
     """Cook and Toom's construction: products of polynomials from their values at n - 1 points and at infinity."""
-    points = [Fraction(p) for p in _POINTS[m].split()]
-    output = [[p**i for p in points] + [Fraction(i == m - 1)] for i in range(m)]
+    points = [Fraction(p) for p in _POINTS[form].split()]
+    output = [[p**i for p in points] + [Fraction(i == form.m - 1)] for i in range(form.m)]
     kernel, inputs = [], []
     for point in points:
         others = [q for q in points if q != point]
         scale = math.prod(point - q for q in others)
-        kernel.append([point**i / scale for i in range(TAPS)])
+        kernel.append([point**i / scale for i in range(form.r)])
         inputs.append([*_polynomial(others), Fraction(0)])
-    kernel.append([Fraction(i == TAPS - 1) for i in range(TAPS)])
+    kernel.append([Fraction(i == form.r - 1) for i in range(form.r)])
     inputs.append(_polynomial(points))
     return _Matrices(*(np.array(rows, float) for rows in (output, kernel, inputs)))
 
