@@ -32,7 +32,7 @@ from jaxrepro import __version__, seeds
 from jaxrepro.config import Precision, SeedMode
 from jaxrepro.data.pil_augment import PlusConfig, random_plus
 from jaxrepro.models.classifiers import CLASSIFIERS, forward_macs, make_classifier
-from jaxrepro.precision import apply_in
+from jaxrepro.training.precision import apply_in
 
 SHAPE = (32, 32, 3)
 NUM_CLASSES = 26

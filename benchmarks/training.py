@@ -34,7 +34,7 @@ from jaxrepro.losses import vae as losses
 from jaxrepro.models.classifiers import make_classifier
 from jaxrepro.models.conv_vae import ConvVAE, VAEConfig, positive
 from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Generator
-from jaxrepro.models.mnist_scale import make_model
+from jaxrepro.models.scale.methods import make_model
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 

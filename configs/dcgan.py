@@ -16,7 +16,8 @@ Vector arithmetic by hand: look at figures/numbered_samples.png of a finished ru
 
 from jaxrepro.config import CheckpointConfig, DataConfig, LogConfig, OptimConfig, TrainConfig
 from jaxrepro.config_file import make_config
-from jaxrepro.experiments.dcgan import Config, DCGANEvalConfig
+from jaxrepro.evaluators.dcgan import DCGANEvalConfig
+from jaxrepro.experiments.dcgan import Config
 from jaxrepro.models.dcgan import DCGANConfig
 
 # The authors' code for faces. Their 350,000 faces were never published; CelebA stands in for them.
@@ -24,7 +25,7 @@ PAPER = Config(
     experiment="dcgan",
     name="dcgan",
     train=TrainConfig(duration="25 epochs", batch_size=128),
-    optim=OptimConfig(name="adam", lr=2e-4, b1=0.5, b2=0.999, eps=1e-8),
+    optim=OptimConfig(name="adam", lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, l2=1e-5),
     data=DataConfig(source="tfds:celeb_a", train="train", valid="valid", test="test"),
     model=DCGANConfig(
         image_size=64,
@@ -40,7 +41,6 @@ PAPER = Config(
         batch_norm_eps=1e-8,
     ),
     updates="alternating",
-    l2=1e-5,
     eval=DCGANEvalConfig(every="10%", batch_size=128, num_examples=10_000),
     log=LogConfig(every="200 steps"),
     checkpoint=CheckpointConfig(every="1 epochs"),
@@ -54,7 +54,7 @@ REPORT = {
     "model.latent_law": "normal",
     "model.batch_norm_eps": 1e-5,
     "updates": "both",
-    "l2": 0.0,
+    "optim.l2": 0.0,
 }
 
 PRESETS = {
@@ -102,8 +102,9 @@ PRESETS = {
         "model.batch_norm_affine": False,
         "model.output": "sigmoid",
         "model.pixels": "unit",
-        "l2": 2.5e-5,
-        "linear_decay": 0.5,
+        "optim.l2": 2.5e-5,
+        "optim.schedule": "linear_tail",
+        "optim.linear_tail": 0.5,
         "train.duration": "200 epochs",
         "eval.judge": "label",
     },

@@ -8,7 +8,7 @@ python launch.py --config=configs/sesn_mnist_scale.py --sweep     # all cells of
 
 from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig
 from jaxrepro.config_file import make_config
-from jaxrepro.experiments.sesn import AugmentConfig, Config, DecayConfig, ModelConfig, RealisationConfig
+from jaxrepro.experiments.sesn import AugmentConfig, Config, ModelConfig, RealisationConfig
 
 PAPER = Config(
     experiment="sesn",
@@ -16,8 +16,16 @@ PAPER = Config(
     seeds=(0, 1, 2, 3, 4, 5),  # six realisations
     train=TrainConfig(duration="60 epochs", batch_size=128),
     # Released code: one learning rate for every method, no weight decay.
-    optim=OptimConfig(name="adam", lr=0.01, b1=0.9, b2=0.999, eps=1e-8),
-    decay=DecayConfig(after=("20 epochs", "40 epochs"), factor=0.1),
+    optim=OptimConfig(
+        name="adam",
+        lr=0.01,
+        b1=0.9,
+        b2=0.999,
+        eps=1e-8,
+        schedule="drops",
+        drops=("20 epochs", "40 epochs"),
+        drop_factor=0.1,
+    ),
     data=DataConfig(source="tfds:mnist"),
     realisation=RealisationConfig(num_train=10_000, num_valid=2_000, num_test=50_000, min_scale=0.3, max_scale=1.0),
     augment=AugmentConfig(zoom=()),
@@ -33,13 +41,12 @@ PRESETS = {
         "seeds": (0,),
         "train.duration": "6 epochs",
         "train.batch_size": 64,
-        "decay.after": ("60%", "85%"),
+        "optim.drops": ("60%", "85%"),
         "data.source": "mnist5k",
         "realisation.num_train": 2_000,
         "realisation.num_valid": 500,
         "realisation.num_test": 1_000,
         "model.beside": ("CNN",),
-        "eval.every": "20%",
         "log.every": "1 epochs",
         "checkpoint.every": "50%",
     },

@@ -23,7 +23,9 @@ PAPER = Config(
         b2=0.999,
         eps=1e-8,
         weight_decay=1e-5,
-        halve_at=(600_000, 780_000, 960_000, 1_140_000),
+        schedule="drops",
+        drops=("600000 steps", "780000 steps", "960000 steps", "1140000 steps"),
+        drop_factor=0.5,
     ),
     data=DataConfig(source="tfds:cifar10", train="train", valid="test", test="test"),
     model=VAEConfig(
@@ -52,7 +54,8 @@ PAPER = Config(
 PRESETS = {
     "report": {
         "train.duration": "100 epochs",
-        "optim.halve_at": (),
+        "optim.schedule": "constant",
+        "optim.drops": (),
         "model.width": 1,
         "model.hidden": 256,
         "model.condition_input": "repeated_beta",
@@ -67,7 +70,7 @@ PRESETS = {
         "optim.lr": 1.5e-3,
         "optim.schedule": "cosine",
         "optim.warmup_steps": 100,
-        "optim.halve_at": (),
+        "optim.drops": (),
         "optim.clip_norm": 300.0,
         "data.source": "synbols:default?num_samples=8000&auxiliary=false",
         "data.valid": "valid",

@@ -17,7 +17,14 @@ PAPER = Config(
     experiment="yoto",
     name="yoto_shapes3d",
     train=TrainConfig(duration="700000 steps", batch_size=64),
-    optim=OptimConfig(name="adam", lr=2e-4, weight_decay=1e-5, halve_at=(300_000, 390_000, 480_000, 570_000)),
+    optim=OptimConfig(
+        name="adam",
+        lr=2e-4,
+        weight_decay=1e-5,
+        schedule="drops",
+        drops=("300000 steps", "390000 steps", "480000 steps", "570000 steps"),
+        drop_factor=0.5,
+    ),
     # The first 20 % of the only split is validation data; results are reported on it.
     data=DataConfig(source="tfds:shapes3d", train="train[20%:]", valid="train[:20%]", test="train[:20%]"),
     model=VAEConfig(
@@ -47,7 +54,8 @@ PAPER = Config(
 PRESETS = {
     "report": {
         "train.duration": "100 epochs",
-        "optim.halve_at": (),
+        "optim.schedule": "constant",
+        "optim.drops": (),
         "model.condition_input": "repeated_beta",
         "model.film": "sigmoid",
         "checkpoint.every": "1 epochs",
@@ -56,7 +64,8 @@ PRESETS = {
         "train.duration": "300 steps",
         "train.batch_size": 32,
         "optim.lr": 1e-3,
-        "optim.halve_at": (),
+        "optim.schedule": "constant",
+        "optim.drops": (),
         "data.source": "synbols:default?num_samples=2000&resolution=64",
         "data.train": "train",
         "data.valid": "valid",

@@ -3,9 +3,10 @@
     results = train(config, experiment, workdir)        # None when interrupted: the same call continues
     results = evaluate(config, experiment, workdir)     # pictures and records of a checkpoint, without training
 
-Order at a boundary: log, evaluation, transition, checkpoint.
+Order at a boundary: log, transitions before the evaluation, evaluation, other transitions, checkpoint.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,10 +23,10 @@ from jaxrepro.checkpoint import Checkpoints, NonFiniteError
 from jaxrepro.config import Keep, RunConfig
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError
-from jaxrepro.experiment import Evaluator, Experiment
+from jaxrepro.experiment import Context, Evaluator, Experiment, Transition, When
 from jaxrepro.progress import Clock, Interrupt, Progress, say
 from jaxrepro.step import Program, TrainState, default_steps_per_call
-from jaxrepro.writers import Writer, save_picture
+from jaxrepro.writers import Writer, save_arrays, save_picture
 
 Values = dict[str, list[float]]  # metric -> one number per seed
 
@@ -53,31 +54,30 @@ class Run:
     def __init__(self, config: RunConfig, experiment: Experiment):
         self.config, self.experiment = config, experiment
         self.total = num_steps(config.train.duration, steps_per_epoch=experiment.source.steps_per_epoch)
-        self.log_every = self._steps(config.log.every)
-        self.checkpoint_every = self._steps(config.checkpoint.every)
+        self.log = When(every=self._steps(config.log.every), end=True)
+        self.checkpoint = When(every=self._steps(config.checkpoint.every), end=True)
         num_seeds, backend = len(config.seeds), jax.default_backend()
         mode = seeds.choose_mode(config.parallel.seeds, num_seeds, jax.device_count(), backend)
         self.mesh = mesh_lib.make_mesh(num_seeds, mode, config.parallel.model_axis)
-        mesh_lib.check_batch(config.train.batch_size, self.mesh)
+        if warning := mesh_lib.batch_warning(experiment.source.batch_size, self.mesh):
+            say(warning)
         self.steps_per_call = config.parallel.steps_per_call or default_steps_per_call(backend)
         with jax.set_mesh(self.mesh):
             self.program = Program(experiment, config.seeds, self.mesh, mode, self.steps_per_call)
         self._select = jax.jit(seeds.select, static_argnums=1)
         self._stopped = jax.jit(jax.vmap(experiment.stopped)) if experiment.stopped else None
-        splits = {e.split for e in experiment.evaluators}
-        if config.checkpoint.best and config.checkpoint.best.partition("/")[0] not in splits:
-            raise UserError(
-                f"config.checkpoint.best is {config.checkpoint.best!r}; write 'split/metric', split one of {splits}"
-            )
+        splits, best = sorted(self.program.logged_splits), config.checkpoint.best
+        if best and best.partition("/")[0] not in splits:
+            raise UserError(f"config.checkpoint.best is {best!r}; write 'split/metric', split one of {splits}")
 
     def _steps(self, duration: str) -> int:
         return num_steps(duration, steps_per_epoch=self.experiment.source.steps_per_epoch, total=self.total)
 
     def next_boundary(self, step: int) -> int:
         """Returns where the chunk that starts at `step` ends: a function of the step alone, so resumes are exact."""
-        periods = [self.steps_per_call, self.log_every, self.checkpoint_every]
-        periods += [e.every for e in self.experiment.evaluators] + [t.every for t in self.experiment.transitions]
-        return min([self.total] + [(step // p + 1) * p for p in periods])
+        events = [When(every=self.steps_per_call), self.log, self.checkpoint]
+        events += [e.when for e in (*self.experiment.evaluators, *self.experiment.transitions)]
+        return min(when.next(step, self.total) for when in events)
 
     def upload(self) -> dict[str, Any]:
         """Returns every array of the run on the devices: training data, and those of evaluators and transitions."""
@@ -93,20 +93,27 @@ class Run:
 
         return {k: jax.tree.map(place, v) for k, v in named.items()}
 
-    def evaluate(self, evaluator: Evaluator, ts: TrainState, step: int, arrays: Any) -> tuple[Values, dict, list[dict]]:
-        """Runs one evaluator for every seed; returns metrics, pictures by file name, and records."""
-        values, pictures, records = {}, {}, []
+    def evaluate(
+        self, evaluator: Evaluator, ts: TrainState, step: int, arrays: Any
+    ) -> tuple[Values, dict, dict, list[dict]]:
+        """Runs one evaluator for every seed; returns metrics, pictures and arrays by file name, and records."""
+        values, pictures, kept, records = {}, {}, {}, []
         several = len(self.config.seeds) > 1
         for i, seed in enumerate(self.config.seeds):
-            key = rng.key(seed, f"eval/{evaluator.name}", step)
-            found = evaluator.fn(self._select(ts.state, i), arrays[f"eval/{evaluator.name}"], key)
+            context = Context(step, i, rng.key(seed, f"eval/{evaluator.name}", step))
+            found = evaluator.fn(self._select(ts.state, i), arrays[f"eval/{evaluator.name}"], context)
             for name, value in found.metrics.items():
                 values.setdefault(name, []).append(float(value))
             pictures |= {name + f"_seed{seed}" * several: picture for name, picture in found.pictures.items()}
+            kept |= {name + f"_seed{seed}" * several: values for name, values in found.arrays.items()}
             records += [
                 vars(r) | {"value": float(r.value), "seed": seed, "evaluator": evaluator.name} for r in found.records
             ]
-        return values, pictures, records
+        return values, pictures, kept, records
+
+    def transitions(self, *, before: bool) -> list[Transition]:
+        """Returns the transitions that come before, or after, the evaluation of their step."""
+        return [t for t in self.experiment.transitions if t.before_evaluation == before]
 
     def stopped(self, ts: TrainState) -> bool:
         """Returns whether every seed has stopped early."""
@@ -119,11 +126,17 @@ def describe(values: Mapping[str, list[float]]) -> str:
     return "  ".join(f"{k} {np.mean(v):.5g}" for k, v in shown.items())
 
 
-def train(config: RunConfig, experiment: Experiment, workdir: Path) -> Results | None:
+def train(
+    config: RunConfig, experiment: Experiment, workdir: Path, interrupt: Interrupt | None = None
+) -> Results | None:
     """Trains to the last step or an early stop, resuming from the newest sound checkpoint.
+
+    Args:
+      interrupt: of the command that calls, which listens to signals already; without one they are listened to here.
 
     Returns:
       What the run found, or None if SIGTERM or SIGINT asked it to stop: its state is saved and the same call continues.
+      A signal during an evaluator raises KeyboardInterrupt instead: the call continues from the checkpoint before.
 
     Raises:
       NonFiniteError: a logged metric or the state to be saved is not finite.
@@ -132,15 +145,28 @@ def train(config: RunConfig, experiment: Experiment, workdir: Path) -> Results |
     run, began = Run(config, experiment), time.monotonic()
     arrays = run.upload()
     run.program.compile_ahead(arrays["train"])
+    with contextlib.ExitStack() as stack:
+        interrupt = interrupt or stack.enter_context(Interrupt().listening())
+        return _train(config, run, began, arrays, workdir, interrupt)
+
+
+def _train(config, run, began, arrays, workdir, interrupt) -> Results | None:
     with (
         jax.set_mesh(run.mesh),
-        Interrupt().listening() as interrupt,
+        interrupt.noting(),
         Checkpoints(workdir / "checkpoints", config.checkpoint, say=say) as checkpoints,
     ):
         restored = checkpoints.restore_latest(run.program.abstract_state())
         step, ts = restored or (0, run.program.init())
         active = jax.process_index() == 0
-        writer = Writer(workdir, config.seeds, tensorboard=config.log.tensorboard, start_step=step, active=active)
+        writer = Writer(
+            workdir,
+            config.seeds,
+            tensorboard=config.log.tensorboard,
+            start_step=step,
+            promised=checkpoints.notes(step).get("log") if restored else None,
+            active=active,
+        )
         if restored:
             say(f"resuming at step {step} of {run.total}")
         progress = Progress(run.total, step, active=active)
@@ -171,24 +197,20 @@ class Session:
 
     def advance(self, ts: TrainState, step: int) -> Results | None:
         run, first = self.run, step
-        logged = step - step % run.log_every
-        stopped = run.stopped(ts)
-        if step == run.total or stopped:  # a finished run whose results.json is missing: its metrics are logged already
-            self._evaluate(ts, step, run.experiment.evaluators, log=False)
+        logged = step - step % run.log.every
+        ended = step == run.total or run.stopped(ts)
+        if ended:  # a finished run whose results.json is missing: its metrics are logged already
+            self._evaluate(
+                ts, step, [e for e in run.experiment.evaluators if e.when.end or e.when.due(step)], log=False
+            )
         running = None
-        while step < run.total and not stopped:
+        while not ended:
             ts, running, step = self.dispatch(ts, step, running)
-            if step % run.log_every == 0 or step == run.total:
+            if run.log.due(step) or step == run.total:
                 ts, logged = self._log(ts, step, logged), step
-            due = [e for e in run.experiment.evaluators if step % e.every == 0 or step == run.total]
-            evaluated = self._evaluate(ts, step, due)
-            ts, changed = self._transition(ts, step)
-            if due or changed:
-                stopped = run.stopped(ts)
-            if stopped:
-                evaluated |= self._evaluate(ts, step, [e for e in run.experiment.evaluators if e not in due])
-            asked = self.interrupt.agreed() and step < run.total and not stopped
-            self._checkpoint(ts, step, evaluated, now=asked or stopped)
+            ts, ended, evaluated = self._boundary(ts, step)
+            asked = self.interrupt.agreed() and not ended
+            self._checkpoint(ts, step, evaluated, now=asked or ended)
             if asked:
                 self.checkpoints.wait()
                 self.progress.say(f"interrupted at step {step} of {run.total}; the same command continues")
@@ -196,6 +218,28 @@ class Session:
         self.checkpoints.wait()
         records = [r for found in self.records.values() for r in found]
         return Results(step, records, self.evaluations, {"steps": step - first, **self.clock.summary()})
+
+    def _boundary(self, ts: TrainState, step: int) -> tuple[TrainState, bool, Values]:
+        """Applies what is due at a step; returns (state, whether the run ends here, "split/metric" -> values)."""
+        run = self.run
+        first, second = run.transitions(before=True), run.transitions(before=False)
+        evaluators = run.experiment.evaluators
+        due = [e for e in evaluators if e.when.due(step)]
+        happening = bool(due) or any(t.when.due(step) for t in first + second)
+        ts, found = self._transition(ts, step, [t for t in first if t.when.due(step)])
+        ended = step == run.total or (happening and run.stopped(ts))
+        if ended:
+            ts, last = self._transition(ts, step, [t for t in first if t.when.end and not t.when.due(step)])
+            found |= last
+        evaluated = [e for e in evaluators if e in due or (ended and e.when.end)]
+        found |= self._evaluate(ts, step, evaluated)
+        if not ended:
+            ts, more = self._transition(ts, step, [t for t in second if t.when.due(step)])
+            found |= more
+            ended = happening and run.stopped(ts)
+            if ended:
+                found |= self._evaluate(ts, step, [e for e in evaluators if e.when.end and e not in evaluated])
+        return ts, ended, found
 
     def dispatch(self, ts: TrainState, step: int, running: Any) -> tuple[TrainState, Any, int]:
         """Sends the next chunk off and waits for the one before it, so that signals are answered in time."""
@@ -225,9 +269,11 @@ class Session:
         found: Values = {}
         with self.clock.evaluating():
             for e in evaluators:
-                values, pictures, self.records[e.name] = self.run.evaluate(e, ts, step, self.arrays)
+                with self.interrupt.answering():
+                    values, pictures, kept, self.records[e.name] = self.run.evaluate(e, ts, step, self.arrays)
                 for name, picture in pictures.items():
                     self.writer.picture(step, name, picture)
+                self.writer.arrays(kept)
                 if log and values:
                     self.writer.metrics(step, e.split, values)
                     self.progress.say(f"step {step}/{self.run.total}  {e.split}: {describe(values)}")
@@ -235,11 +281,19 @@ class Session:
         self.evaluations |= found
         return found
 
-    def _transition(self, ts: TrainState, step: int) -> tuple[TrainState, bool]:
-        due = [t for t in self.run.experiment.transitions if step % t.every == 0 and step < self.run.total]
-        for t in due:
-            ts = self.run.program.transition(ts, t, self.arrays.get(f"transition/{t.name}", self.arrays["train"]))
-        return ts, bool(due)
+    def _transition(self, ts: TrainState, step: int, transitions: list[Transition]) -> tuple[TrainState, Values]:
+        """Applies transitions in turn and logs their metrics; returns (state, "split/metric" -> values)."""
+        found: Values = {}
+        for t in transitions:
+            arrays = self.arrays.get(f"transition/{t.name}", self.arrays["train"])
+            ts, metrics = self.run.program.transition(ts, t, arrays)
+            values = {k: v.tolist() for k, v in mesh_lib.to_host(metrics).items()}
+            if values:
+                self.writer.metrics(step, t.split, values)
+                self.progress.say(f"step {step}/{self.run.total}  {t.split}: {describe(values)}")
+            found |= {f"{t.split}/{k}": v for k, v in values.items()}
+        self.evaluations |= found
+        return ts, found
 
     def _checkpoint(self, ts: TrainState, step: int, evaluated: Values, now: bool) -> None:
         best = self.run.config.checkpoint.best
@@ -247,9 +301,9 @@ class Session:
         if any(name.startswith(split + "/") for name in evaluated) and best not in evaluated:
             raise UserError(f"config.checkpoint.best is {best!r}; evaluated are {', '.join(sorted(evaluated))}")
         metric = float(np.mean(evaluated[best])) if best in evaluated else None
-        if now or metric is not None or step % self.run.checkpoint_every == 0 or step == self.run.total:
+        if now or metric is not None or self.run.checkpoint.due(step):
             self.writer.sync()
-            self.checkpoints.save(step, ts, metric)
+            self.checkpoints.save(step, ts, metric, notes={"log": self.writer.log_state})
 
 
 def evaluate(config: RunConfig, experiment: Experiment, workdir: Path) -> Results:
@@ -267,9 +321,11 @@ def evaluate(config: RunConfig, experiment: Experiment, workdir: Path) -> Result
         step, ts = restored
         results, arrays = Results(step), run.upload()
         for e in experiment.evaluators:
-            values, pictures, records = run.evaluate(e, ts, step, arrays)
-            for name, picture in pictures.items() if jax.process_index() == 0 else ():
-                save_picture(workdir / "figures" / f"{name}.png", picture)
+            values, pictures, kept, records = run.evaluate(e, ts, step, arrays)
+            if jax.process_index() == 0:
+                for name, picture in pictures.items():
+                    save_picture(workdir / "figures" / f"{name}.png", picture)
+                save_arrays(workdir, kept)
             say(f"step {step}  {e.split}: {describe(values)}")
             results.records += records
             results.metrics |= {f"{e.split}/{k}": v for k, v in values.items()}

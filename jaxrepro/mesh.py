@@ -35,14 +35,16 @@ def make_mesh(num_seeds: int, mode: SeedMode, model_axis: int = 1) -> Mesh:
     return jax.make_mesh(shape, ("seed", "data", "model"), axis_types=(AxisType.Auto,) * 3)
 
 
-def check_batch(batch_size: int, mesh: Mesh) -> None:
-    """Raises UserError unless the batch splits evenly over the mesh's data axis."""
+def batch_warning(batch_size: int, mesh: Mesh) -> str:
+    """Returns one line about a batch that the mesh's data axis cannot split, or "": every device computes it whole."""
     n = mesh.shape["data"]
-    if batch_size % n:
-        better = max(n, round(batch_size / n) * n)
-        raise UserError(
-            f"config.train.batch_size is {batch_size}; it must be a multiple of {n} devices, such as {better}"
-        )
+    if batch_size % n == 0:
+        return ""
+    better = max(n, round(batch_size / n) * n)
+    return (
+        f"config.train.batch_size is {batch_size}, which {n} devices cannot share: each computes the whole batch, no"
+        f" faster than one of them; a multiple of {n}, such as {better}, would be split"
+    )
 
 
 def leaf_path(path: Sequence[Any]) -> str:

@@ -24,13 +24,28 @@ from jaxrepro import mesh as mesh_lib
 from jaxrepro import metrics as metrics_lib
 from jaxrepro import rng, seeds
 from jaxrepro.config import SeedMode
-from jaxrepro.experiment import Experiment, Transition
+from jaxrepro.experiment import Context, Experiment, Transition
 
 # Initial values are computed once, and their many random draws would take longer to optimise than to compute.
 QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 STEP_SHAPE = jax.ShapeDtypeStruct((), jnp.int32)
+
+
+@struct.dataclass
+class Seed:
+    """One entry of the seed axis: number, uint32, and place in `config.seeds`, int32."""
+
+    number: jax.Array
+    place: jax.Array
+
+    def context(self, purpose: str, step: jax.Array | int) -> Context:
+        """Returns the context of a call for this seed."""
+        return Context(jnp.int32(step), self.place, rng.key(self.number, purpose, step))
+
+
+ABSTRACT_SEED = Seed(np.uint32(0), np.int32(0))  # where only shapes matter
 
 
 @struct.dataclass
@@ -60,7 +75,7 @@ def block_shape(experiment: Experiment, seed: int) -> Any:
     def abstract(a, shape):
         return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(a.dtype))
 
-    arrays = jax.tree.map(lambda a: abstract(a, a.shape), experiment.source.arrays)
+    arrays = jax.tree.map(_abstract_host, experiment.source.arrays)
     return jax.tree.map(lambda a: abstract(a, a.shape[1:]), x), arrays
 
 
@@ -72,11 +87,16 @@ class Program:
     ):
         self.experiment, self.mesh, self.mode = experiment, mesh, mode
         self.run_seeds = tuple(run_seeds)
-        self.seeds = mesh_lib.put(np.asarray(run_seeds, np.uint32), mesh, P("seed"))
-        self._state_shapes = jax.eval_shape(experiment.init, jax.random.key(0))
+        numbers, places = np.asarray(run_seeds, np.uint32), np.arange(len(run_seeds), dtype=np.int32)
+        self.seeds = mesh_lib.put(Seed(numbers, places), mesh, P("seed"))
+        given = jax.tree.map(_abstract_host, experiment.given)
+        self.logged_splits = {e.split for e in experiment.evaluators}  # and those of transitions with metrics
+        self._state_shapes = jax.eval_shape(experiment.init, ABSTRACT_SEED.context(rng.Purpose.INIT, 0), given)
         self._metrics_shapes = self._check_invariant_state()
         self.abstract = self._with_seed_axis(TrainState(STEP_SHAPE, self._state_shapes, self._metrics_shapes))
         self.shardings = mesh_lib.state_shardings(self.abstract, self._rules(), mesh)
+        init = seeds.over_seeds(self._init_one, mode, in_axes=(0, None))
+        self._init = jax.jit(init, out_shardings=self.shardings, compiler_options=QUICK_COMPILE)
         self.steps_per_call = steps_per_call
         self._run_partial = self._jit_chunk(None)
         self._run_full = self._run_partial if jax.default_backend() == "cpu" else self._jit_chunk(steps_per_call)
@@ -85,7 +105,7 @@ class Program:
             t.name: jax.jit(
                 seeds.over_seeds(self._transition_of(t), mode, in_axes=(0, 0, None)),
                 donate_argnums=0,
-                out_shardings=self.shardings,
+                out_shardings=(self.shardings, NamedSharding(self.mesh, P("seed"))),
             )
             for t in experiment.transitions
         }
@@ -93,17 +113,18 @@ class Program:
     def _rules(self):
         return [(f"state/{pattern}", spec) for pattern, spec in self.experiment.sharding_rules]
 
-    def _init_one(self, seed: jax.Array) -> TrainState:
+    def _init_one(self, seed: Seed, given: Any) -> TrainState:
         zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), self._metrics_shapes)
-        return TrainState(jnp.int32(0), self.experiment.init(rng.key(seed, rng.Purpose.INIT)), zeros)
+        return TrainState(jnp.int32(0), self.experiment.init(seed.context(rng.Purpose.INIT, 0), given), zeros)
 
     def _with_seed_axis(self, tree: Any) -> Any:
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct((len(self.run_seeds), *a.shape), a.dtype), tree)
 
-    def _update(self, state: Any, arrays: Any, x: Any, seed: jax.Array, step: jax.Array):
-        draw_key, update_key = jax.random.split(rng.key(seed, rng.Purpose.TRAIN, step))
-        batch = mesh_lib.shard_batch(self.experiment.draw(state, arrays, x, draw_key))
-        state, metrics = self.experiment.update(state, batch, update_key)
+    def _update(self, state: Any, arrays: Any, x: Any, seed: Seed, step: jax.Array):
+        context = seed.context(rng.Purpose.TRAIN, step)
+        draw_key, update_key = jax.random.split(context.key)
+        batch = mesh_lib.shard_batch(self.experiment.draw(state, arrays, x, context.replace(key=draw_key)))
+        state, metrics = self.experiment.update(state, batch, context.replace(key=update_key))
         return state, metrics_lib.as_means(metrics)
 
     def _jit_chunk(self, static_length: int | None):
@@ -125,9 +146,10 @@ class Program:
         )
 
     def _transition_of(self, transition: Transition):
-        def apply(ts: TrainState, seed, arrays):
-            key = rng.key(seed, f"transition/{transition.name}", ts.step)
-            return ts.replace(state=transition.fn(ts.state, arrays, key))
+        def apply(ts: TrainState, seed: Seed, arrays):
+            context = seed.context(f"transition/{transition.name}", ts.step)
+            state, metrics = transition.fn(ts.state, arrays, context)
+            return ts.replace(state=state), metrics_lib.compute(metrics_lib.as_means(metrics))
 
         return apply
 
@@ -135,17 +157,20 @@ class Program:
         """Returns the shapes of the metrics; raises TypeError, naming the leaf, if a step changes the state's."""
         state = self._state_shapes
         x, arrays = block_shape(self.experiment, self.run_seeds[0])
-        new, metrics = jax.eval_shape(self._update, state, arrays, x, jnp.uint32(0), jnp.int32(0))
+        new, metrics = jax.eval_shape(self._update, state, arrays, x, ABSTRACT_SEED, jnp.int32(0))
         assert_same_shapes(state, new, "update")
         for t in self.experiment.transitions:
-            given = arrays if t.arrays is None else t.arrays
-            assert_same_shapes(state, jax.eval_shape(t.fn, state, given, jax.random.key(0)), f"transition {t.name!r}")
+            given = arrays if t.arrays is None else jax.tree.map(_abstract_host, t.arrays)
+            context = ABSTRACT_SEED.context(f"transition/{t.name}", 0)
+            new, found = jax.eval_shape(t.fn, state, given, context)
+            assert_same_shapes(state, new, f"transition {t.name!r}")
+            if found:
+                self.logged_splits.add(t.split)
         return metrics
 
     def init(self) -> TrainState:
         """Returns the state of step 0, created in place on its devices."""
-        init = seeds.over_seeds(self._init_one, self.mode)
-        return jax.jit(init, out_shardings=self.shardings, compiler_options=QUICK_COMPILE)(self.seeds)
+        return self._init(self.seeds, mesh_lib.put(self.experiment.given, self.mesh))
 
     def block(self, start: int, length: int) -> Any:
         """Returns what `draw` gets at steps start … start+length-1, for all seeds, padded to `steps_per_call`.
@@ -153,13 +178,23 @@ class Program:
         Leaves are global arrays [S, K, B, ...]; the padding is never read.
         """
         per_seed = [self.experiment.source.block(seed, start, length) for seed in self.run_seeds]
+        splits = self.experiment.source.batch_size % self.mesh.shape["data"] == 0
 
         def pad(*leaves):
             stacked = np.stack(leaves)
             width = [(0, 0), (0, self.steps_per_call - length)] + [(0, 0)] * (stacked.ndim - 2)
             return np.pad(stacked, width) if self.steps_per_call > length else stacked
 
-        return mesh_lib.put(jax.tree.map(pad, *per_seed), self.mesh, P("seed", None, "data"))
+        return mesh_lib.put(jax.tree.map(pad, *per_seed), self.mesh, P("seed", None, "data" if splits else None))
+
+    def trace(self, arrays: Any) -> jax.stages.Traced:
+        """Returns the full chunk for arrays like these (or their shapes), ready to be lowered for any platform."""
+        block = jax.tree.map(_abstract, self.block(0, 1))
+        length = _abstract(mesh_lib.put(np.int32(0), self.mesh))
+        with jax.set_mesh(self.mesh):
+            return self._run_full.trace(
+                self.abstract_state(), self.seeds, length, block, jax.tree.map(_abstract, arrays)
+            )
 
     def compile_ahead(self, arrays: Any) -> None:
         """Starts to compile the chunk in a thread, so that it overlaps with initialisation or a restore.
@@ -167,13 +202,10 @@ class Program:
         Args:
           arrays: what `run` will get, on its devices.
         """
-        block = jax.tree.map(_abstract, self.block(0, 1))
-        length = _abstract(mesh_lib.put(np.int32(0), self.mesh))
-        ts, arrays = self.abstract_state(), jax.tree.map(_abstract, arrays)
 
         def compile_chunk():
             with jax.set_mesh(self.mesh):
-                return self._run_full.lower(ts, self.seeds, length, block, arrays).compile()
+                return self.trace(arrays).lower().compile()
 
         executor = ThreadPoolExecutor(max_workers=1)
         self._compiled = executor.submit(compile_chunk)
@@ -190,8 +222,8 @@ class Program:
         with jax.transfer_guard("disallow"):
             return run(ts, self.seeds, length, block, arrays)
 
-    def transition(self, ts: TrainState, transition: Transition, arrays: Any) -> TrainState:
-        """Returns the state after a transition, which is donated too."""
+    def transition(self, ts: TrainState, transition: Transition, arrays: Any) -> tuple[TrainState, dict]:
+        """Returns (state after a transition, its metrics [S]); `ts` is donated here too."""
         return self._transitions[transition.name](ts, self.seeds, arrays)
 
     def reset_metrics(self, ts: TrainState) -> TrainState:
@@ -204,6 +236,11 @@ class Program:
         return jax.tree.map(
             lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), self.abstract, self.shardings
         )
+
+
+def _abstract_host(array: np.ndarray) -> jax.ShapeDtypeStruct:
+    array = np.asarray(array)
+    return jax.ShapeDtypeStruct(array.shape, jax.dtypes.canonicalize_dtype(array.dtype))
 
 
 def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:

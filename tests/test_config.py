@@ -12,7 +12,7 @@ from jaxrepro.errors import UserError
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    optim: OptimConfig = OptimConfig(lr=0.1, halve_at=(3, 5))
+    optim: OptimConfig = OptimConfig(lr=0.1, drops=("3 steps", "5 steps"), schedule="drops")
 
 
 def make(preset="paper", presets=None):
@@ -21,7 +21,7 @@ def make(preset="paper", presets=None):
 
 def test_a_config_survives_the_way_to_a_config_dict_and_back():
     assert parse(Config, make()) == Config(experiment="toy", name="toy")
-    assert to_dict(parse(Config, make()))["optim"]["halve_at"] == (3, 5)
+    assert to_dict(parse(Config, make()))["optim"]["drops"] == ("3 steps", "5 steps")
 
 
 @pytest.mark.parametrize(

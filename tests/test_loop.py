@@ -1,5 +1,6 @@
 """The loop over a toy experiment: order, periods, exact resume, early stop, interruption, divergence, seeds."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from jaxrepro import loop, rng
 from jaxrepro.checkpoint import Checkpoints, NonFiniteError
 from jaxrepro.config import CheckpointConfig, Keep, ParallelConfig, TrainConfig
 from jaxrepro.errors import UserError
+from jaxrepro.experiment import Context, Evaluation, Transition, When
 
 
 def lines(workdir):
@@ -56,14 +58,15 @@ def test_a_run_equals_a_plain_python_loop_with_the_documented_keys(tmp_path):
     loop.train(config, experiment, tmp_path)
     seed, (transition,) = config.seeds[0], experiment.transitions
     arrays = jax.tree.map(jnp.asarray, experiment.source.arrays)
-    state, losses = experiment.init(rng.key(seed, "init")), []
+    state, losses = experiment.init(Context(0, 0, rng.key(seed, "init")), ()), []
     for step in range(24):
         rows = experiment.source.block(seed, step, 1)[0]
         draw_key, update_key = jax.random.split(rng.key(seed, "train", step))
-        state, metrics = experiment.update(state, experiment.draw(state, arrays, rows, draw_key), update_key)
+        batch = experiment.draw(state, arrays, rows, Context(step, 0, draw_key))
+        state, metrics = experiment.update(state, batch, Context(step, 0, update_key))
         losses.append(float(metrics["loss"]))
-        if step + 1 == transition.every:
-            state = transition.fn(state, arrays, rng.key(seed, "transition/round", step + 1))
+        if step + 1 == transition.when.every:
+            state, _ = transition.fn(state, arrays, Context(step + 1, 0, rng.key(seed, "transition/round", step + 1)))
     ours = final_state(tmp_path, config, experiment)
     assert ours.step.tolist() == [24]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-5, atol=1e-6), ours.state, state)
@@ -171,12 +174,103 @@ def test_an_update_that_changes_the_state_names_the_leaf(tmp_path):
     config = toy.config()
     experiment = toy.build(config)
 
-    def update(state, batch, key):
-        state, metrics = experiment.update(state, batch, key)
-        return {**state, "count": state["count"].astype("float32")}, metrics
+    def update(state, batch, context):
+        state, metrics = experiment.update(state, batch, context)
+        return {**state, "stopped": state["stopped"].astype("float32")}, metrics
 
-    with pytest.raises(TypeError, match="update changes count from int32"):
+    with pytest.raises(TypeError, match="update changes stopped from bool"):
         loop.train(config, type(experiment)(**{**vars(experiment), "update": update}), tmp_path)
+
+
+def changed(experiment, **changes):
+    return dataclasses.replace(experiment, **changes)
+
+
+def test_rounds_of_uneven_length_happen_at_their_steps_and_survive_an_interruption(tmp_path):
+    config = toy.config(checkpoint=CheckpointConfig(every="7 steps"))
+    rounds = (3, 10, 25)
+    experiment = toy.build(config)
+    (round_,), (evaluator,) = experiment.transitions, experiment.evaluators
+    experiment = changed(
+        experiment,
+        transitions=(dataclasses.replace(round_, when=When(at=rounds)),),
+        evaluators=(dataclasses.replace(evaluator, when=When(at=rounds)),),
+    )
+    loop.train(config, experiment, tmp_path / "whole")
+    found = [line["step"] for line in lines(tmp_path / "whole") if line["split"] == "test"]
+    assert found == [3, 10, 25], "there is no evaluation at the end unless When.end asks for it"
+
+    def interrupting(seed, start, length):
+        if start == 14:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return experiment.source.block(seed, start, length)
+
+    stopping = changed(experiment, source=dataclasses.replace(experiment.source, block=interrupting))
+    assert loop.train(config, stopping, tmp_path / "cut") is None
+    loop.train(config, experiment, tmp_path / "cut")
+    assert_equal_trees(
+        final_state(tmp_path / "cut", config, experiment), final_state(tmp_path / "whole", config, experiment)
+    )
+
+
+def test_a_transition_before_the_evaluation_logs_its_metrics_and_happens_at_the_last_step_too(tmp_path):
+    config = toy.config(train=TrainConfig(duration="22 steps", batch_size=8))
+    experiment = toy.build(config)
+
+    def validate(state, arrays, context):
+        error = jnp.mean((arrays["x"] @ state["params"]["w"] - arrays["y"]) ** 2)
+        return {**state, "params": {"w": jnp.zeros(3)}}, {"error": error, "step": context.step}
+
+    validation = Transition("validation", When(every=10, end=True), validate, before_evaluation=True)
+    results = loop.train(config, changed(experiment, transitions=(validation,)), tmp_path)
+    found = [line for line in lines(tmp_path) if line["split"] == "valid"]
+    assert [(line["step"], line["step"]) for line in found] == [(10, 10), (20, 20), (22, 22)]
+    at_zero = float(np.mean((experiment.evaluators[0].arrays["y"]) ** 2))
+    assert results.metrics["test/error"] == pytest.approx([at_zero]), "the evaluation sees the state after it"
+    assert results.metrics["valid/error"][0] != pytest.approx(at_zero)
+    best = dataclasses.replace(config, checkpoint=CheckpointConfig(every="5 steps", best="valid/error"))
+    loop.train(best, changed(experiment, transitions=(validation,)), tmp_path / "best")
+
+
+def test_the_state_begins_with_given_arrays_that_are_no_constants_of_the_program(tmp_path):
+    config = toy.config(train=TrainConfig(duration="1 steps", batch_size=8))
+    experiment = toy.build(config)
+    given = {"w": np.arange(3, dtype=np.float32), "unused": np.zeros((256, 1024), np.float32)}
+
+    def init(context, given):
+        state = experiment.init(context, given)
+        return {**state, "params": {"w": given["w"] + 0 * given["unused"].sum()}}
+
+    run = loop.Run(config, changed(experiment, init=init, given=given))
+    np.testing.assert_array_equal(run.program.init().state["params"]["w"][0], given["w"])
+    lowered = run.program._init.lower(run.program.seeds, given)
+    assert lowered.compile().memory_analysis().argument_size_in_bytes > given["unused"].nbytes
+
+
+def test_a_function_of_the_contract_knows_the_step_and_the_place_of_its_seed(tmp_path):
+    config = toy.config(seeds=(7, 3), train=TrainConfig(duration="4 steps", batch_size=8))
+    experiment = toy.build(config)
+
+    def update(state, batch, context):
+        return state, {"loss": context.seed_index * 100.0 + context.step}
+
+    seen = []
+
+    def evaluate(state, arrays, context):
+        seen.append((context.step, context.seed_index))
+        return Evaluation()
+
+    evaluator = dataclasses.replace(experiment.evaluators[0], fn=evaluate)
+    loop.train(config, changed(experiment, update=update, evaluators=(evaluator,)), tmp_path)
+    losses = {line["seed"]: line["loss"] for line in lines(tmp_path) if line["split"] == "train"}
+    assert losses == {7: 1.5, 3: 101.5}
+    assert seen == [(4, 0), (4, 1)]
+
+
+def test_a_time_that_never_comes_is_refused():
+    for arguments in ({}, {"at": (5, 3)}, {"at": (0, 3)}, {"every": -1}):
+        with pytest.raises(ValueError, match="When"):
+            When(**arguments)
 
 
 def test_evaluating_an_empty_folder_says_to_train_first(tmp_path):

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrepro.evaluators.means import dataset_means
 from jaxrepro.metrics import Mean, as_means, compute, merge
+from jaxrepro.training.means import dataset_means
 from jaxrepro.writers import cut_metrics, final_metrics
 
 

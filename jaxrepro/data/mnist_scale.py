@@ -20,13 +20,37 @@ from jaxrepro.data.cache import Create, cached_arrays
 from jaxrepro.data.dataset import Table, table_from_arrays
 from jaxrepro.data.sources import load_dataset
 from jaxrepro.data.zoom import zoom_images
-from jaxrepro.errors import UserError
+from jaxrepro.errors import UserError, check
 from jaxrepro.experiment import Source
 from jaxrepro.rng import Purpose, generator
 
 MEAN, STD = 0.0607, 0.2161  # of MNIST-scale's pixels in [0, 1], from the released code
 _VERSION = 1  # of the splits and the zoom
 _SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class RealisationConfig:
+    """How `config.data.source` becomes MNIST-scale. It always stays on the device.
+
+    Attributes:
+      num_train, num_valid, num_test: images; a smaller source gives fewer to test.
+      test_source: another source of digits for the test set; "" = the same.
+      min_scale, max_scale: the zoom of every image is uniform between them.
+    """
+
+    num_train: int = 10_000
+    num_valid: int = 2_000
+    num_test: int = 50_000
+    test_source: str = ""
+    min_scale: float = 0.3
+    max_scale: float = 1.0
+
+    def __post_init__(self):
+        for name in ("num_train", "num_valid", "num_test"):
+            check(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive")
+        low, high = self.min_scale, self.max_scale
+        check(0 < low <= high, f"min_scale is {low} and max_scale {high}; it must be 0 < min_scale <= max_scale")
 
 
 @dataclass(frozen=True)
@@ -149,6 +173,36 @@ def _build(
         create(f"{split}_image", (len(chosen), 28, 28, 1), np.uint8)[:] = zoom_images(digits["image"][chosen], factors)
         create(f"{split}_label", (len(chosen),), np.int32)[:] = digits["label"][chosen]
         create(f"{split}_scale", (len(chosen),), np.float32)[:] = factors
+
+
+def load_realisations(
+    source: str, seeds: Sequence[int], config: RealisationConfig, *, limit: int = 0, smoke_command: str = ""
+) -> dict[str, dict[str, np.ndarray]]:
+    """Returns split -> {"image": uint8 [R, N, 28, 28, 1], "label": int32 [R, N], "scale": float32 [R, N]}.
+
+    Args:
+      source: of the digits.
+      seeds: one of every realisation.
+      limit: of test images, 0 = all.
+    """
+    found = [
+        realisation(
+            source,
+            seed,
+            Sizes(config.num_train, config.num_valid, config.num_test),
+            test_source=config.test_source,
+            scale=(config.min_scale, config.max_scale),
+            smoke_command=smoke_command,
+        )
+        for seed in seeds
+    ]
+    return {
+        split: {
+            column: np.stack([r[split].arrays()[column][: limit or None if split == "test" else None] for r in found])
+            for column in ("image", "label", "scale")
+        }
+        for split in _SPLITS
+    }
 
 
 def make_source(train: Mapping[str, np.ndarray], seeds: Sequence[int], batch_size: int) -> Source:

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrepro import mesh as mesh_lib
-from jaxrepro.evaluators.means import dataset_means
 from jaxrepro.evaluators.pictures import image_rows
-from jaxrepro.experiment import Evaluation, Evaluator, Record
+from jaxrepro.experiment import Evaluation, Evaluator, Record, When
+from jaxrepro.training.means import dataset_means
 
 Params = Any
 
@@ -45,7 +45,7 @@ def beta_grid(
     images: np.ndarray,
     *,
     split: str,
-    every: int,
+    when: When,
     grid: Sequence[float],
     pictured: Sequence[float],
     batch_size: int,
@@ -58,8 +58,8 @@ def beta_grid(
     steps = {m.label: _jitted(m, batch_size) for m in models}
     shown = np.linspace(0, len(images) - 1, num_pictured).astype(int)  # spread, since some sets are sorted by class
 
-    def evaluate(state, images, key) -> Evaluation:
-        key, sample_key = jax.random.split(key)
+    def evaluate(state, images, context) -> Evaluation:
+        key, sample_key = jax.random.split(context.key)
         metrics, records = {}, []
         for model in models:
             betas = [model.beta] if model.beta else grid
@@ -77,7 +77,7 @@ def beta_grid(
         pictures = _pictures(models, steps, state, images[shown], sample_key, pictured)
         return Evaluation(metrics, pictures, records)
 
-    return Evaluator("beta_grid", split, every, evaluate, images)
+    return Evaluator("beta_grid", split, when, evaluate, images)
 
 
 def _jitted(model: Model, batch_size: int) -> tuple[Callable, Callable, Callable]:

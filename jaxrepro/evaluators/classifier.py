@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrepro.evaluators.batched import map_batches
 from jaxrepro.evaluators.samples import Sampler
-from jaxrepro.experiment import Evaluation, Evaluator
+from jaxrepro.experiment import Evaluation, Evaluator, When
 from jaxrepro.layers import Conv
+from jaxrepro.training.batched import map_batches
+from jaxrepro.training.fit import fit
 
 Judge = Callable[[Any], dict[str, jax.Array]]
 
@@ -56,28 +57,22 @@ def train_classifier(images: np.ndarray, columns: Mapping[str, np.ndarray], num_
     """
     num_classes = {name: int(np.max(values)) + 1 for name, values in columns.items()}
     model = Classifier(num_classes)
-    tx = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, num_steps))
 
-    @jax.jit
-    def train(images, columns):
-        key = jax.random.key(0)
-        params = model.init(key, images[:1])
+    def loss(params, batch):
+        images, columns = batch
+        logits = model.apply(params, images)
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        return sum(cross_entropy(logits[name], columns[name]).mean() for name in columns)
 
-        def step(carry, i):
-            params, opt_state = carry
-            rows = jax.random.randint(jax.random.fold_in(key, i), (BATCH_SIZE,), 0, len(images))
-
-            def loss(params):
-                logits = model.apply(params, images[rows])
-                cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-                return sum(cross_entropy(logits[name], columns[name][rows]).mean() for name in columns)
-
-            updates, opt_state = tx.update(jax.grad(loss)(params), opt_state)
-            return (optax.apply_updates(params, updates), opt_state), None
-
-        return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(num_steps))[0][0]
-
-    params = train(images, {name: jnp.asarray(values, jnp.int32) for name, values in columns.items()})
+    arrays = (images, {name: np.asarray(values, np.int32) for name, values in columns.items()})
+    params = fit(
+        lambda key, row: model.init(key, row[0]),
+        loss,
+        arrays,
+        num_steps=num_steps,
+        batch_size=BATCH_SIZE,
+        lr=LEARNING_RATE,
+    )
     predict = jax.jit(lambda params, images: map_batches(lambda b: model.apply(params, b), images, 256))
     return lambda images: jax.tree.map(jax.nn.softmax, predict(params, images))
 
@@ -91,7 +86,7 @@ def class_coverage(
     *,
     num_samples: int,
     split: str,
-    every: int,
+    when: When,
 ) -> Evaluator:
     """Returns the evaluator that classifies samples.
 
@@ -106,9 +101,9 @@ def class_coverage(
     """
     generate = jax.jit(sampler.generate)
 
-    def evaluate(state, arrays, key) -> Evaluation:
+    def evaluate(state, arrays, context) -> Evaluation:
         judge = get_judge()
-        images = generate(state, sampler.draw(key, num_samples), sampler.labels(num_samples))
+        images = generate(state, sampler.draw(context.key, num_samples), sampler.labels(num_samples))
         found = np.asarray(judge(images)[column])
         on_test = np.asarray(judge(arrays["image"])[column])
         num_classes = found.shape[1]
@@ -124,4 +119,4 @@ def class_coverage(
             }
         )
 
-    return Evaluator("class_coverage", split, every, evaluate, {"image": test_images, "label": test_labels})
+    return Evaluator("class_coverage", split, when, evaluate, {"image": test_images, "label": test_labels})

@@ -3,7 +3,7 @@
 Source: the report's table 1; the article, section 5.1: every convolution's activations, max-pooled to 4x4.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrepro.data import load_dataset, read_split
 from jaxrepro.errors import check
 from jaxrepro.evaluators import linear_svm
-from jaxrepro.evaluators.batched import map_batches
-from jaxrepro.experiment import Evaluation, Evaluator, Record
+from jaxrepro.experiment import Evaluation, Evaluator, Record, When
+from jaxrepro.training.batched import map_batches
 
 POOLED = 4  # side of every map that the SVM sees
 
 
 @dataclass(frozen=True)
 class FeaturesConfig:
-    """source: labelled images for the linear SVM, "" = none, "same" = those of training; as in `config.data`.
+    """Labelled images for the linear SVM.
 
-    name: of the source in the table; "" = the source itself. num_train: at most so many images, 0 = all.
-    c_grid: weights of the SVM's losses to choose from.
+    Attributes:
+      source: as in `config.data`; "" = none, "same" = the images of training.
+      train, test: splits, as in `config.data`.
+      name: of the source in the table; "" = the source itself.
+      num_train: at most so many images, 0 = all.
+      c_grid: weights of the SVM's losses to choose from.
     """
 
     source: str = ""
@@ -46,6 +51,18 @@ class Labelled:
 
     images: np.ndarray
     labels: np.ndarray
+
+
+def read_labelled(config: FeaturesConfig, source: str, read: Callable[..., Mapping[str, np.ndarray]]) -> list[Labelled]:
+    """Returns the training and test images of a source.
+
+    Args:
+      read: `(table, columns, limit) -> {"image": uint8 [N, H, W, C], column: [N]}`, random rows.
+    """
+    splits = load_dataset(source)
+    parts = ((config.train, config.num_train), (config.test, 0))
+    rows = [read(read_split(splits, split), ["label"], limit) for split, limit in parts]
+    return [Labelled(r["image"], r["label"]) for r in rows]
 
 
 @dataclass(frozen=True)
@@ -92,7 +109,7 @@ def svm_table(
     grid: Sequence[float],
     batch_size: int,
     split: str,
-    every: int,
+    when: When,
 ) -> Evaluator:
     """Returns the evaluator of table 1: training and test accuracy of the SVM on every extractor's features.
 
@@ -112,9 +129,10 @@ def svm_table(
         for e in extractors
     }
 
-    def evaluate(state, arrays, key) -> Evaluation:
+    def evaluate(state, arrays, context) -> Evaluation:
         metrics: dict[str, float] = {}
         records: list[Record] = []
+        facts = {"num_classes": num_classes, "num_train": len(train.labels), "num_test": len(test.labels)}
         for extractor in extractors:
             variables = extractor.variables(state)
             vectors = {s: functions[extractor.row](variables, a["images"]) for s, a in arrays.items()}
@@ -124,11 +142,12 @@ def svm_table(
             found = {s: float(linear_svm.accuracy(weights, vectors[s], arrays[s]["labels"])) for s in arrays}
             metrics |= {f"{short(extractor.row)}/accuracy": found["test"], f"{short(extractor.row)}/c": c}
             records += [
-                Record("table1", extractor.row, f"{name} {s}", "accuracy", 100 * v, "percent") for s, v in found.items()
+                Record("table1", extractor.row, f"{name} {s}", "accuracy", 100 * v, "percent", facts)
+                for s, v in found.items()
             ]
         return Evaluation(metrics, records=records)
 
-    return Evaluator("svm_table", split, every, evaluate, arrays)
+    return Evaluator("svm_table", split, when, evaluate, arrays)
 
 
 def short(row: str) -> str:

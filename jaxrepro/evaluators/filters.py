@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrepro.evaluators.pictures import image_rows
-from jaxrepro.experiment import Evaluation, Evaluator
+from jaxrepro.experiment import Evaluation, Evaluator, When
 
 NUM_FEATURES = 6
 NUM_IMAGES = 10
@@ -44,7 +44,7 @@ def feature_gradients(network: Responses, variables: Any, images: jax.Array, num
     return jax.lax.map(lambda f: jax.grad(strongest)(network.inputs(images), f), jnp.arange(num_features))
 
 
-def filters(networks: Mapping[str, Responses], images: np.ndarray, *, split: str, every: int) -> Evaluator:
+def filters(networks: Mapping[str, Responses], images: np.ndarray, *, split: str, when: When) -> Evaluator:
     """Returns the evaluator that draws one picture per network: images and what six features find in them.
 
     networks: "trained", "random" -> network. images: uint8 [N, H, W, C], of which ten, spread over the set, are shown;
@@ -58,7 +58,7 @@ def filters(networks: Mapping[str, Responses], images: np.ndarray, *, split: str
         width = jax.eval_shape(network.features, variables, network.inputs(images)).shape[-1]
         return feature_gradients(network, variables, images, min(NUM_FEATURES, width))
 
-    def evaluate(state, images, key) -> Evaluation:
+    def evaluate(state, images, context) -> Evaluation:
         pictures = {}
         for name, network in networks.items():
             found = jax.device_get(gradients(name, network.variables(state, images), images[shown]))
@@ -69,4 +69,4 @@ def filters(networks: Mapping[str, Responses], images: np.ndarray, *, split: str
             pictures[f"filters_{name}"] = image_rows(rows, title)
         return Evaluation(pictures=pictures)
 
-    return Evaluator("filters", split, every, evaluate, images)
+    return Evaluator("filters", split, when, evaluate, images)

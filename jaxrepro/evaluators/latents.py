@@ -17,7 +17,7 @@ from jaxrepro.errors import UserError, check, unknown
 from jaxrepro.evaluators.classifier import Judge
 from jaxrepro.evaluators.pictures import image_rows
 from jaxrepro.evaluators.samples import Sampler, image_grid
-from jaxrepro.experiment import Evaluation, Evaluator
+from jaxrepro.experiment import Evaluation, Evaluator, When
 
 NUM_EXEMPLARS = 3  # per concept
 NUM_REPETITIONS = 10
@@ -27,11 +27,11 @@ NUM_NUMBERED = 100
 
 @dataclass(frozen=True)
 class ArithmeticConfig:
-    """One operand's latent is the mean of three.
+    """Whose latents are added up; one operand's latent is the mean of three.
 
-    concepts: three, such as ("label=7","label=1","label=0"), or (). indices: nine numbers of samples instead.
-
-    The numbers are those of the picture `numbered_samples`.
+    Attributes:
+      concepts: three, such as ("label=7","label=1","label=0"), or ().
+      indices: instead, the numbers of nine samples in the picture `numbered_samples`, or ().
     """
 
     concepts: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ def walk(a: jax.Array, b: jax.Array, num_steps: int) -> jax.Array:
     return jax.vmap(lambda t: (1 - t) * a + t * b)(t)
 
 
-def latent_walks(sampler: Sampler, *, num_pairs: int = 5, num_steps: int = 9, split: str, every: int) -> Evaluator:
+def latent_walks(sampler: Sampler, *, num_pairs: int = 5, num_steps: int = 9, split: str, when: When) -> Evaluator:
     """Returns the evaluator that draws straight walks between pairs of random latents, one per row."""
 
     @jax.jit
@@ -59,11 +59,11 @@ def latent_walks(sampler: Sampler, *, num_pairs: int = 5, num_steps: int = 9, sp
         images = sampler.generate(state, latents.reshape(num_pairs * (num_steps + 1), -1), labels)
         return images.reshape(num_pairs, num_steps + 1, *images.shape[1:])
 
-    def evaluate(state, arrays, key) -> Evaluation:
-        rows = [(f"walk {i + 1}", row) for i, row in enumerate(jax.device_get(images_of(state, key)))]
+    def evaluate(state, arrays, context) -> Evaluation:
+        rows = [(f"walk {i + 1}", row) for i, row in enumerate(jax.device_get(images_of(state, context.key)))]
         return Evaluation(pictures={"latent_walks": image_rows(rows, "Straight walks between two latents")})
 
-    return Evaluator("latent_walks", split, every, evaluate)
+    return Evaluator("latent_walks", split, when, evaluate)
 
 
 def parse_concept(text: str) -> dict[str, int]:
@@ -118,7 +118,7 @@ def arithmetic(
     config: ArithmeticConfig,
     num_samples: int,
     split: str,
-    every: int,
+    when: When,
 ) -> Evaluator:
     """Returns the evaluator of y = mean(a) - mean(b) + mean(c) over three latents each, and of its neighbours.
 
@@ -141,13 +141,13 @@ def arithmetic(
         predicted = jax.device_get(get_judge()(images))
         return np.stack([best_samples(predicted, parse_concept(text), NUM_EXEMPLARS) for text in config.concepts])
 
-    def evaluate(state, arrays, key) -> Evaluation:
+    def evaluate(state, arrays, context) -> Evaluation:
         latents, images = candidates(state)
         pictures: dict[str, Any] = {"numbered_samples": numbered(np.asarray(images[:NUM_NUMBERED]))}
         if config.concepts or config.indices:
             chosen = choose(images)
             a, b, c = (latents[rows].mean(0) for rows in chosen)
-            noise = jax.random.uniform(key, (NUM_REPETITIONS, latents.shape[1]), minval=-NOISE, maxval=NOISE)
+            noise = jax.random.uniform(context.key, (NUM_REPETITIONS, latents.shape[1]), minval=-NOISE, maxval=NOISE)
             results = a - b + c + noise.at[0].set(0)
             labels = jnp.zeros(NUM_REPETITIONS, jnp.int32) + sampler.labels(num_samples)[chosen[0, 0]]
             names = ("a", "b", "c") if config.indices else config.concepts
@@ -158,7 +158,7 @@ def arithmetic(
             pictures["arithmetic"] = image_rows(rows, "Arithmetic with the mean latents of three samples each")
         return Evaluation(pictures=pictures)
 
-    return Evaluator("arithmetic", split, every, evaluate)
+    return Evaluator("arithmetic", split, when, evaluate)
 
 
 def numbered(images: np.ndarray, columns: int = 10) -> Any:

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 
-from jaxrepro.experiment import Evaluation, Evaluator, Record
+from jaxrepro.experiment import Evaluation, Evaluator, Record, When
 
 
-def losses_table(get: Callable[[Any], Mapping[str, Any]], row: str, *, split: str, every: int) -> Evaluator:
+def losses_table(get: Callable[[Any], Mapping[str, Any]], row: str, *, split: str, when: When) -> Evaluator:
     """Returns the evaluator of table 2.
 
     Args:
@@ -16,11 +16,11 @@ def losses_table(get: Callable[[Any], Mapping[str, Any]], row: str, *, split: st
       row: of its records; "" for none, metrics only.
     """
 
-    def evaluate(state, arrays, key) -> Evaluation:
+    def evaluate(state, arrays, context) -> Evaluation:
         found = jax.device_get(get(state))
         values = {(name, kind): float(getattr(s, kind)) for name, s in found.items() for kind in ("mean", "lowest")}
         metrics = {f"{kind}_loss_{name}": value for (name, kind), value in values.items()}
         records = [Record("table2", row, name, f"loss_{kind}", v, "nats") for (name, kind), v in values.items()]
         return Evaluation(metrics, records=records if row else ())
 
-    return Evaluator("losses_table", split, every, evaluate)
+    return Evaluator("losses_table", split, when, evaluate)

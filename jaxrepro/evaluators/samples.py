@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrepro.evaluators.batched import map_batches
 from jaxrepro.evaluators.pictures import image_rows
-from jaxrepro.experiment import Evaluation, Evaluator
+from jaxrepro.experiment import Evaluation, Evaluator, When
+from jaxrepro.training.batched import map_batches
 
 GRID = 8  # rows and columns of the grid of samples
 NUM_COMPARED = 256  # images whose pairwise distances are averaged
@@ -29,14 +29,12 @@ class Sampler:
       generate: `(state, latents [n, D], labels int32 [n]) -> uint8 [n, H, W, C]`, jitted here or there; an image
         depends on its own latents only. Labels count for a conditional generator only.
       fixed: `state -> latents [n, D]` that stay the same throughout training.
-      step: `state -> int array`, the number of steps done.
       num_labels: classes of a conditional generator; 0 = unconditional.
     """
 
     draw: Callable[[jax.Array, int], jax.Array]
     generate: Callable[[Any, jax.Array, jax.Array], jax.Array]
     fixed: Callable[[Any], jax.Array]
-    step: Callable[[Any], jax.Array]
     num_labels: int = 0
 
     def labels(self, num: int) -> jax.Array:
@@ -81,7 +79,7 @@ def nearest(queries: jax.Array, references: jax.Array, num: int, batch_size: int
     return map_batches(one, queries, batch_size)
 
 
-def samples(sampler: Sampler, train_images: np.ndarray, *, split: str, every: int, last: int) -> Evaluator:
+def samples(sampler: Sampler, train_images: np.ndarray, *, split: str, when: When, last: int) -> Evaluator:
     """Returns the evaluator of the grid and of the samples' diversity, which runs throughout training.
 
     Its picture is "samples" at step `last` and carries the step in its name before. Fixed latents give the same
@@ -94,14 +92,14 @@ def samples(sampler: Sampler, train_images: np.ndarray, *, split: str, every: in
         fixed = sampler.fixed(state)[: GRID**2]
         shown = sampler.generate(state, fixed, sampler.labels(len(fixed)))
         drawn = sampler.generate(state, sampler.draw(key, NUM_COMPARED), sampler.labels(NUM_COMPARED))
-        return shown, mean_distance(drawn) / mean_distance(real), sampler.step(state)
+        return shown, mean_distance(drawn) / mean_distance(real)
 
-    def evaluate(state, real, key) -> Evaluation:
-        shown, diversity, step = jax.device_get(evaluate_on_device(state, real, key))
-        name = "samples" if int(step) == last else f"samples_step_{int(step):07d}"
+    def evaluate(state, real, context) -> Evaluation:
+        shown, diversity = jax.device_get(evaluate_on_device(state, real, context.key))
+        name = "samples" if context.step == last else f"samples_step_{context.step:07d}"
         return Evaluation({"diversity": float(diversity)}, {name: image_grid(shown, GRID)})
 
-    return Evaluator("samples", split, every, evaluate, real)
+    return Evaluator("samples", split, when, evaluate, real)
 
 
 def image_grid(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
@@ -116,7 +114,7 @@ def image_grid(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
 
 
 def memorisation(
-    sampler: Sampler, train_images: np.ndarray, test_images: np.ndarray, *, num_samples: int, split: str, every: int
+    sampler: Sampler, train_images: np.ndarray, test_images: np.ndarray, *, num_samples: int, split: str, when: When
 ) -> Evaluator:
     """Returns the evaluator of distances between samples, training and test images (uint8 [N, H, W, C]).
 
@@ -138,11 +136,11 @@ def memorisation(
         }
         return metrics, drawn[:10], arrays["train"][rows[:10]]
 
-    def evaluate(state, arrays, key) -> Evaluation:
-        metrics, shown, neighbours = jax.device_get(distances(state, arrays, key))
+    def evaluate(state, arrays, context) -> Evaluation:
+        metrics, shown, neighbours = jax.device_get(distances(state, arrays, context.key))
         rows = [("samples", shown)]
         rows += [(f"nearest training image {i + 1}", neighbours[:, i]) for i in range(neighbours.shape[1])]
         title = "Samples and the training images nearest to them in pixels"
         return Evaluation(metrics, {"nearest_training_images": image_rows(rows, title)})
 
-    return Evaluator("memorisation", split, every, evaluate, arrays)
+    return Evaluator("memorisation", split, when, evaluate, arrays)

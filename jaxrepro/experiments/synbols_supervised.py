@@ -20,33 +20,27 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from flax import struct
 
-from jaxrepro import plateau as plateau_lib
-from jaxrepro.config import RunConfig
-from jaxrepro.data import Table, augment, load_dataset, make_source, pil_augment, read_split
+from jaxrepro.config import RunConfig, Schedule
+from jaxrepro.data import Table, augment, make_source, pil_augment
+from jaxrepro.data.batches import whole_epoch_weights
+from jaxrepro.data.classes import class_names, held_out, labelled_splits
+from jaxrepro.data.dataset import notes_of
 from jaxrepro.data.pil_augment import PlusConfig
-from jaxrepro.data.splits import balanced_part
 from jaxrepro.durations import num_steps
-from jaxrepro.errors import UserError, check, unknown
-from jaxrepro.evaluators import mistakes
-from jaxrepro.evaluators.batched import map_batches
-from jaxrepro.evaluators.means import dataset_means
+from jaxrepro.errors import check, unknown
+from jaxrepro.evaluators.class_embeddings import class_embeddings
+from jaxrepro.evaluators.classification import classifier_test
 from jaxrepro.evaluators.split_scatter import draw_splits
-from jaxrepro.experiment import Evaluation, Evaluator, Experiment, Record, Transition
-from jaxrepro.metrics import Mean
+from jaxrepro.experiment import Experiment, Record, Transition, When
 from jaxrepro.models.classifiers import CLASSIFIERS, make_classifier
-from jaxrepro.optim import make_optimizer
-from jaxrepro.plateau import Plateau
-from jaxrepro.precision import apply_in
 from jaxrepro.progress import say
+from jaxrepro.training.classification import Task, end_of_epoch, init_classifier, num_parameters, train_step
+from jaxrepro.training.optim import make_optimizer
 
 TABLES = {"synbols_supervised": "table1", "synbols_ood": "table2"}  # experiment -> the paper's table
 MODELS = tuple(name for name in CLASSIFIERS if name != "VGG-16")  # the table's row VGG-16 is another network
 SPLITS = ("train", "valid", "test")
-FEWER = 0.9  # of the published number of training images: a run with less than this share names its own
 
 
 class Weights(StrEnum):
@@ -58,7 +52,12 @@ class Weights(StrEnum):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """name: a row of the table, without "+". channels, max_pooling: of Conv-4, see `models.conv4`; () = as executed."""
+    """The network.
+
+    Attributes:
+      name: a row of the table, without "+".
+      channels, max_pooling: of Conv-4, see `models.conv4`; () = as executed.
+    """
 
     name: str = "Conv-4 GAP"
     channels: tuple[int, ...] = ()
@@ -77,12 +76,17 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """column: of the table; it names the results. label: column of the data that is predicted, "label" or "font".
+    """What is predicted, from which images.
 
-    num_classes: the published number, shown by --mode=print; a run has as many outputs as its data has classes.
-    num_train: the published number; results of a run with far fewer images say so in their column.
-    trim: images of train, valid and test that are kept, as many of every class; () = all.
-    image_size: other images are resized to this side, bilinear.
+    Attributes:
+      column: of the table; it names the results.
+      label: column of the data that is predicted, "label" or "font".
+      num_classes: the published number, shown by --mode=print; a run has as many outputs as its data has classes.
+      num_train: the published number; a run on others says so.
+      trim: images of train, valid and test that are kept, as many of every class; () = all.
+      image_size: other images are resized to this side, bilinear.
+      validate_on_test: where the validation images are a part of the training set (MNIST, SVHN), train on all of it
+        and validate on the test set, as the released code does: the test set then drives the learning rate.
     """
 
     column: str = "Synbols Default 100k"
@@ -91,6 +95,7 @@ class TaskConfig:
     num_train: int = 60_000
     trim: tuple[int, ...] = ()
     image_size: int = 32
+    validate_on_test: bool = False
 
     def __post_init__(self):
         check(len(self.trim) in (0, 3), f"trim is {self.trim}; write () or (60000,20000,20000)")
@@ -98,30 +103,16 @@ class TaskConfig:
 
 
 @dataclass(frozen=True)
-class PlateauConfig:
-    """See `jaxrepro.plateau`. The loss is that of the validation set, after every epoch."""
-
-    factor: float = 0.1
-    patience: int = 10
-    threshold: float = 1e-4
-    stop_at: float = 1e-3
-
-    def __post_init__(self):
-        check(0 < self.factor < 1, f"factor is {self.factor}; it must lie between 0 and 1")
-        check(self.patience >= 0, f"patience is {self.patience}; it must be 0 or more")
-        check(0 <= self.threshold < 1, f"threshold is {self.threshold}; it must lie in [0, 1)")
-        check(0 < self.stop_at < 1, f"stop_at is {self.stop_at}; it must lie between 0 and 1")
-
-
-@dataclass(frozen=True)
 class EnergyConfig:
-    """For the estimate of a run's cost. watts: drawn by the device while it computes, a figure you state.
+    """For the estimate of a run's cost.
 
-    grams_per_kwh: carbon dioxide emitted per kilowatt-hour of electricity.
+    Attributes:
+      watts: drawn by the device while it computes, a figure you state.
+      grams_per_kwh: carbon dioxide emitted per kilowatt-hour of electricity.
     """
 
-    watts: float = 250.0
-    grams_per_kwh: float = 475.0
+    watts: float = 300.0
+    grams_per_kwh: float = 26.0
 
     def __post_init__(self):
         check(self.watts > 0, f"watts is {self.watts}; it must be positive")
@@ -130,38 +121,31 @@ class EnergyConfig:
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    """version: of the data, "v1" (26 letters) or "v2" (48 symbols); reports compare with that version's numbers only.
+    """A classification task of Synbols.
 
-    l2: times the parameters, added to every gradient in front of the optimizer.
+    Attributes:
+      version: of the data, "v1" (26 letters) or "v2" (48 symbols); reports join that version's numbers only.
+      tested: which weights.
+      model: the network.
+      task: what is predicted, on how many images.
+      augment: of training images.
+      energy: for the estimate of a run's cost.
     """
 
     version: str = "v1"
-    l2: float = 1e-4
     tested: Weights = Weights.LAST
     model: ModelConfig = ModelConfig()
     task: TaskConfig = TaskConfig()
     augment: PlusConfig = PlusConfig()
-    plateau: PlateauConfig = PlateauConfig()
     energy: EnergyConfig = EnergyConfig()
 
     def __post_init__(self):
         super().__post_init__()
-        check(self.l2 >= 0, f"l2 is {self.l2}; it must be 0 or more")
+        check(
+            self.eval.every == "1 epochs",
+            f"eval.every is {self.eval.every!r}; this protocol validates after every epoch: write '1 epochs'",
+        )
         check(self.version in ("v1", "v2"), f"version is {self.version!r}; it must be 'v1' or 'v2'")
-
-
-@struct.dataclass
-class State:
-    """variables: {"params", "batch_stats"}. best: those with the lowest validation loss, or () if nobody asks for them.
-
-    best_loss: float32, of those; the largest number before the first epoch's end.
-    """
-
-    variables: Any
-    opt_state: Any
-    plateau: Plateau
-    best: Any
-    best_loss: jax.Array
 
 
 def make_network(config: Config, num_classes: int) -> nn.Module:
@@ -193,202 +177,112 @@ def prepare(config: Config, images: jax.Array, key: jax.Array | None = None) -> 
     return 2 * pixels - 1
 
 
-def loss(config: Config, network: nn.Module, params: Any, batch_stats: Any, batch: Mapping, key: jax.Array):
-    """Returns (mean cross-entropy in nats, (new batch statistics, metrics)) of a training batch.
-
-    Args:
-      batch: "image" float32 [B, H, W, C] of `prepare`, "label" int32 [B].
-    """
-    variables, options = {"params": params, "batch_stats": batch_stats}, {"rngs": {"dropout": key}}
-    logits, changed = apply_in(
-        config.precision, network, variables, batch["image"], train=True, mutable=["batch_stats"], **options
-    )
-    losses, correct = judge(logits, batch["label"])
-    return losses.mean(), (changed.get("batch_stats", {}), {"loss": Mean.of(losses), "accuracy": Mean.of(correct)})
-
-
-def judge(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns cross-entropies in nats and 0 or 100 (percent correct), both float32 [B]."""
-    logits = logits.astype(jnp.float32)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return losses, 100.0 * (logits.argmax(-1) == labels)
-
-
-def validate(config: Config, network: nn.Module, variables: Any, arrays: Mapping) -> dict[str, jax.Array]:
-    """Returns mean "loss" and "accuracy" over images {"image": uint8 [N, H, W, C], "label"}."""
-
-    def measure(batch, key):
-        logits = apply_in(config.precision, network, variables, prepare(config, batch["image"]), train=False)
-        losses, correct = judge(logits, batch["label"])
-        return {"loss": losses, "accuracy": correct}
-
-    return dataset_means(measure, dict(arrays), config.eval.batch_size, jax.random.key(0))
-
-
-def keep_best(state: State, found: jax.Array) -> State:
-    """Returns the state with its variables kept as the best where `found`, their validation loss, is lower."""
-    better = found < state.best_loss
-    best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.variables, state.best)
-    return state.replace(best=best, best_loss=jnp.where(better, found, state.best_loss))
-
-
-def load(config: Config) -> dict[str, Table]:
-    """Returns split -> table with at least "image" and the column that is predicted.
-
-    Raises:
-      UserError: the data lacks the column, or has images without a class.
-    """
-    smoke = f"python launch.py --config=configs/{config.name}.py:smoke"
-    splits = load_dataset(config.data.source, smoke_command=smoke)
-    tables = {split: read_split(splits, getattr(config.data, split)) for split in SPLITS}
-    for table in tables.values():
-        if config.task.label not in table.columns:
-            raise unknown(f"column of {table.name} in config.task.label:", config.task.label, table.columns)
-    for split, size in zip(SPLITS, config.task.trim):
-        tables[split] = balanced_part(tables[split], config.task.label, size)
-    return tables
-
-
-def held_out(config: Config, table: Table, limit: int = 0) -> dict[str, np.ndarray]:
-    """Returns a split for evaluation: "image" uint8 [N, H, W, C], "label" int32 [N]; `limit` rows, 0 = all."""
-    arrays = table.take(np.arange(min(limit or table.num_rows, table.num_rows)))
-    return {"image": arrays["image"], "label": arrays[config.task.label].astype(np.int32)}
-
-
-def class_names(config: Config, tables: Mapping[str, Table]) -> tuple[str, ...]:
-    """Returns the names of all classes of the data, numbers where it has no names."""
-    label = config.task.label
-    if named := tables["train"].classes.get(label):
-        return tuple(named)
-    values = [table.arrays()[label] for table in tables.values()]
-    if min(v.min() for v in values) < 0:
-        raise UserError(f"{config.data.source} has images without a class (number -1); it cannot be classified")
-    return tuple(str(i) for i in range(1 + max(int(v.max()) for v in values)))
-
-
 def row_of(config: Config) -> str:
     """Returns the row of the table that a run belongs to."""
     return config.model.name + "+" * config.augment.plus
 
 
-def column_of(config: Config, num_train: int) -> str:
-    """Returns the column of the table; one trained on far fewer images than published is a column of its own."""
-    task = config.task
-    return task.column + (f" ({num_train:,} images)" if num_train < FEWER * task.num_train else "")
+def splits_of(config: Config) -> dict[str, str]:
+    """Returns "train", "valid", "test" -> the split of the source that is used."""
+    splits = {split: getattr(config.data, split) for split in SPLITS}
+    if config.task.validate_on_test and splits["valid"].startswith("train["):
+        splits |= {"train": "train", "valid": splits["test"]}
+    return splits
+
+
+def facts_of(config: Config, tables: Mapping[str, Table], num_classes: int, num_test: int) -> dict[str, Any]:
+    """Returns what a run is measured on, by which reports tell whether a published number is of the same task."""
+    kind, _, rest = config.data.source.partition(":")
+    options = dict(item.split("=", 1) for item in rest.partition("?")[2].split("&") if "=" in item)
+    return {
+        "num_classes": num_classes,
+        "num_train": tables["train"].num_rows,
+        "num_test": num_test,
+        "partition": options.get("split", "random" if kind in ("synbols", "hdf5") else "official"),
+        "validated_on": splits_of(config)["valid"],
+    }
+
+
+def load(config: Config) -> dict[str, Table]:
+    """Returns "train", "valid", "test" -> table with at least "image" and the column that is predicted."""
+    return labelled_splits(
+        config.data.source,
+        splits_of(config),
+        config.task.label,
+        trim=config.task.trim,
+        smoke_command=f"python launch.py --config=configs/{config.name}.py:smoke",
+    )
 
 
 def build(config: Config) -> Experiment:
     """Returns the experiment: training with the plateau rule, validation after every epoch, and the test at the end."""
     if config.experiment not in TABLES:
         raise unknown("experiment", config.experiment, TABLES)
-    tables = load(config)
-    names = class_names(config, tables)
-    if len(names) != config.task.num_classes:
-        say(f"{config.data.source} has {len(names)} classes; the published data has {config.task.num_classes}")
-    columns = ("image", config.task.label)
+    tables, label = load(config), config.task.label
+    names = class_names(tables, label)
+    found = {"classes": len(names), "training images": tables["train"].num_rows}
+    for (what, number), known in zip(found.items(), (config.task.num_classes, config.task.num_train), strict=True):
+        if number != known:
+            say(f"{config.data.source} has {number:,} {what}; the published data has {known:,}")
     source, draw = make_source(
         tables["train"],
         config.train.batch_size,
-        columns=columns,
+        columns=("image", label),
         resident_limit_mb=config.data.resident_limit_mb,
         whole_epochs=True,
     )
-    network = make_network(config, len(names))
-    rule = config.plateau
-    rates = plateau_lib.learning_rates(config.optim.lr, factor=rule.factor, stop_at=rule.stop_at)
-    shares = jnp.asarray([*rates, 0.0]) / config.optim.lr
     epoch = round(source.steps_per_epoch)
     total = num_steps(config.train.duration, steps_per_epoch=epoch)
-    tx = optax.chain(optax.add_decayed_weights(config.l2), make_optimizer(config.optim, total))
-    gradient = jax.grad(functools.partial(loss, config, network), has_aux=True)
+    network = make_network(config, len(names))
+    task = Task(
+        network,
+        functools.partial(prepare, config),
+        make_optimizer(config.optim, total, epoch),
+        config.precision,
+        config.eval.batch_size,
+        plateau=config.optim.plateau if config.optim.schedule == Schedule.PLATEAU else None,
+        weights=whole_epoch_weights(tables["train"].num_rows, config.train.batch_size),
+    )
 
-    def init(key):
-        variables = init_variables(config, network, key, tables["train"].columns["image"].shape[-1])
-        best = variables if config.tested == Weights.BEST else ()
-        return State(
-            variables, tx.init(variables["params"]), plateau_lib.start(), best, jnp.float32(plateau_lib.LARGEST)
-        )
+    def init(context, given):
+        variables = init_variables(config, network, context.key, tables["train"].columns["image"].shape[-1])
+        return init_classifier(task, variables, keep_best=config.tested == Weights.BEST)
 
-    def update(state, batch, key):
-        augment_key, dropout_key = jax.random.split(key)
-        prepared = {"image": prepare(config, batch["image"], augment_key), "label": batch[config.task.label]}
-        params, batch_stats = state.variables["params"], state.variables["batch_stats"]
-        grads, (batch_stats, metrics) = gradient(params, batch_stats, prepared, dropout_key)
-        updates, opt_state = tx.update(grads, state.opt_state, params)
-        share = shares[state.plateau.num_reductions]
-        params = optax.apply_updates(params, jax.tree.map(lambda u: share * u, updates))
-        new = state.replace(variables={"params": params, "batch_stats": batch_stats}, opt_state=opt_state)
-        # One seed of several may be done before the others: its weights wait as they are.
-        done = state.plateau.stopped(len(rates))
-        state = jax.tree.map(lambda old, new: jnp.where(done, old, new), state, new)
-        return state, metrics | {"learning_rate": config.optim.lr * share}
+    def update(state, batch, context):
+        augment_key, dropout_key = jax.random.split(context.key)
+        prepared = {"image": prepare(config, batch["image"], augment_key), "label": batch[label]}
+        return train_step(task, state, prepared, context.replace(key=dropout_key))
 
-    def end_of_epoch(state, arrays, key):
-        found = validate(config, network, state.variables, arrays)["loss"]
-        limits = {"patience": rule.patience, "threshold": rule.threshold, "num_rates": len(rates)}
-        if config.tested == Weights.BEST:
-            state = keep_best(state, found)
-        return state.replace(plateau=plateau_lib.after_epoch(state.plateau, found, **limits))
-
-    valid = held_out(config, tables["valid"])
+    validation = Transition(
+        "validation",
+        When(every=epoch, end=True),
+        lambda state, arrays, context: end_of_epoch(task, state, arrays),
+        held_out(tables["valid"], label),
+        before_evaluation=True,
+    )
     return Experiment(
         source=source,
         init=init,
         draw=draw,
         update=update,
-        transitions=(Transition("plateau", epoch, end_of_epoch, valid),),
-        evaluators=evaluators(config, network, tables, valid, names, epoch, total),
-        stopped=lambda state: state.plateau.stopped(len(rates)),
+        transitions=(validation,),
+        evaluators=make_evaluators(config, task, tables, names),
+        stopped=(lambda state: state.plateau.stopped(len(task.optimizer.plateau_rates))) if task.plateau else None,
+        notes=notes_of(tables.values()),
     )
 
 
-def evaluators(
-    config: Config, network: nn.Module, tables: Mapping, valid: Mapping, names: tuple, epoch: int, total: int
-) -> tuple[Evaluator, ...]:
-    """Returns the evaluator of the current weights on the validation set, and the test of the chosen ones."""
-    measure = jax.jit(functools.partial(validate, config, network))
-    num_train = tables["train"].num_rows
+def make_evaluators(config: Config, task: Task, tables: Mapping[str, Table], names: tuple[str, ...]):
+    """Returns the test of the chosen weights; where fonts are predicted, also what tells which of them look alike."""
+    arrays = held_out(tables["test"], config.task.label, config.eval.num_examples)
+    cell, facts = (row_of(config), config.task.column), facts_of(config, tables, len(names), len(arrays["label"]))
 
-    @jax.jit
-    def predict(variables, images, labels):
-        def one(batch):
-            logits = apply_in(config.precision, network, variables, prepare(config, batch["image"]), train=False)
-            found = {"predicted": logits.argmax(-1), "confidence": jax.nn.softmax(logits.astype(jnp.float32)).max(-1)}
-            return found | {"loss": judge(logits, batch["label"])[0]}
+    def records(state, found):
+        return [
+            Record(TABLES[config.experiment], *cell, "accuracy", found["accuracy"], "percent", facts),
+            Record("parameters", *cell, "num_params", num_parameters(state), "count", facts),
+        ]
 
-        return map_batches(one, {"image": images, "label": labels}, config.eval.batch_size)
-
-    def run_validation(state, arrays, key):
-        return Evaluation({k: float(v) for k, v in measure(state.variables, arrays).items()})
-
-    def run_test(state, arrays, key):
-        variables = state.variables
-        if config.tested == Weights.BEST:  # the last epoch has no transition
-            variables = keep_best(state, measure(variables, arrays["valid"])["loss"]).best
-        test = arrays["test"]
-        found = {k: np.asarray(v) for k, v in predict(variables, test["image"], test["label"]).items()}
-        found["label"] = np.asarray(test["label"])
-        accuracy = 100 * float((found["label"] == found["predicted"]).mean())
-        matrix = mistakes.confusion(found["label"], found["predicted"], len(names))
-        pictures = {
-            "confusion": mistakes.draw_confusion(matrix, names),
-            "mistakes": mistakes.draw_mistakes(np.asarray(test["image"]), found, names),
-            "split": draw_splits(tables) if config.experiment == "synbols_ood" else None,
-        }
-        size = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-        cell = (row_of(config), column_of(config, num_train))
-        return Evaluation(
-            {"accuracy": accuracy, "loss": float(found["loss"].mean())},
-            {name: picture for name, picture in pictures.items() if picture is not None},
-            [
-                Record(TABLES[config.experiment], *cell, "accuracy", accuracy, "percent"),
-                Record("parameters", *cell, "num_params", size, "count"),
-            ],
-        )
-
-    every = num_steps(config.eval.every, steps_per_epoch=epoch, total=total)
-    test = held_out(config, tables["test"], config.eval.num_examples)
-    return (
-        Evaluator("validation", "valid", every, run_validation, valid),
-        Evaluator("test", "test", total, run_test, {"valid": valid, "test": test}),
-    )
+    pictures = {"split": lambda: draw_splits(tables)} if config.experiment == "synbols_ood" else {}
+    test = classifier_test(task, arrays, names, records, pictures)
+    return (test, class_embeddings("font_embeddings", task, arrays, names)) if config.task.label == "font" else (test,)

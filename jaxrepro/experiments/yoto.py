@@ -11,6 +11,7 @@ released code; a reproduction report (preset `report`) where it differs.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import struct
 
 from jaxrepro.config import Precision, RunConfig
@@ -26,11 +26,12 @@ from jaxrepro.data import augment, load_dataset, make_source, read_split
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError, check
 from jaxrepro.evaluators import beta_grid
-from jaxrepro.experiment import Experiment
+from jaxrepro.experiment import Experiment, When
 from jaxrepro.losses import vae as losses
 from jaxrepro.metrics import Mean
 from jaxrepro.models.conv_vae import Conditioning, ConvVAE, Likelihood, VAEConfig, output_mean, positive
-from jaxrepro.optim import make_optimizer
+from jaxrepro.training.optim import make_optimizer
+from jaxrepro.training.precision import apply_in
 
 CONDITIONAL = "conditional"
 
@@ -42,9 +43,12 @@ SHARDING_RULES = ((r".*/(encoder_hidden|decoder_hidden|decoder_input)/kernel", (
 class BetaConfig:
     """The loss weight of the KL term.
 
-    low, high: beta is log-uniform in [low, high], drawn per example. fixed: 0, or the beta of a fixed-weight model in
-    place of the conditional one. baselines: betas of fixed-weight models trained beside it. grid: where the conditional
-    model is evaluated. pictured: betas of the reconstructions and samples.
+    Attributes:
+      low, high: beta is log-uniform in [low, high], drawn per example.
+      fixed: 0, or the beta of a fixed-weight model in place of the conditional one.
+      baselines: betas of fixed-weight models trained beside it.
+      grid: where the conditional model is evaluated.
+      pictured: betas of the reconstructions and samples.
     """
 
     low: float = 0.125
@@ -64,7 +68,12 @@ class BetaConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """resize: bilinear, to this size before a random crop back to the image's size; 0 = no crop. flip: horizontally."""
+    """What happens to training images.
+
+    Attributes:
+      resize: bilinear, to this size before a random crop back to the image's size; 0 = no crop.
+      flip: horizontally, half of them.
+    """
 
     resize: int = 40
     flip: bool = True
@@ -72,6 +81,14 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class Config(RunConfig):
+    """YOTO on the beta-VAE.
+
+    Attributes:
+      model: the VAE.
+      beta: weights of the KL term.
+      augment: of training images.
+    """
+
     model: VAEConfig = VAEConfig()
     beta: BetaConfig = BetaConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -104,9 +121,8 @@ def fixed_name(beta: float) -> str:
 
 def make_model(config: Config, beta: float) -> ConvVAE:
     """Returns the conditional network (beta = 0), or the same network without conditioning."""
-    dtype = jnp.bfloat16 if config.precision == Precision.BFLOAT16 else jnp.float32
     model = config.model if beta == 0 else dataclasses.replace(config.model, conditioning=Conditioning.NONE)
-    return ConvVAE(model, dtype=dtype)
+    return ConvVAE(model)
 
 
 def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
@@ -142,14 +158,21 @@ def sample_beta(config: BetaConfig, key: jax.Array, num: int) -> jax.Array:
     return jnp.exp(jax.random.uniform(key, (num,), minval=low, maxval=high))
 
 
-def elbo_terms(model: ConvVAE, params: Any, images: jax.Array, beta: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+def elbo_terms(
+    model: ConvVAE,
+    params: Any,
+    images: jax.Array,
+    beta: jax.Array,
+    key: jax.Array,
+    precision: Precision = Precision.FLOAT32,
+) -> dict[str, jax.Array]:
     """Returns {"reconstruction", "kl"}, nats per image [B], for one posterior sample.
 
     Args:
       images: float32 [B, H, W, C] in the model's range.
       beta: float32 [B], what the network is conditioned on.
     """
-    posterior, output = model.apply({"params": params}, images, beta, key)
+    posterior, output = apply_in(precision, model, {"params": params}, images, beta, key)
     if model.config.likelihood == Likelihood.BERNOULLI:
         reconstruction = losses.bernoulli_nll(images, output)
     else:
@@ -158,9 +181,16 @@ def elbo_terms(model: ConvVAE, params: Any, images: jax.Array, beta: jax.Array, 
     return {"reconstruction": reconstruction, "kl": losses.gaussian_kl(posterior.mean, posterior.std)}
 
 
-def loss(model: ConvVAE, params: Any, images: jax.Array, beta: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
+def loss(
+    model: ConvVAE,
+    params: Any,
+    images: jax.Array,
+    beta: jax.Array,
+    key: jax.Array,
+    precision: Precision = Precision.FLOAT32,
+) -> tuple[jax.Array, dict]:
     """Returns (mean over the batch of reconstruction_i + beta_i KL_i, its terms as Means)."""
-    terms = elbo_terms(model, params, images, beta, key)
+    terms = elbo_terms(model, params, images, beta, key, precision)
     total = terms["reconstruction"] + beta * terms["kl"]
     return total.mean(), {k: Mean.of(v) for k, v in {"loss": total, **terms}.items()}
 
@@ -180,33 +210,36 @@ def build(config: Config) -> Experiment:
         train, config.train.batch_size, columns=("image",), resident_limit_mb=config.data.resident_limit_mb
     )
     total = num_steps(config.train.duration, steps_per_epoch=source.steps_per_epoch)
-    tx = make_optimizer(config.optim, total)
+    optimizer = make_optimizer(config.optim, total, source.steps_per_epoch)
     models = {name: make_model(config, beta) for name, beta in members(config).items()}
 
-    def init(key):
-        return {name: Member(params, tx.init(params)) for name, params in init_params(config, key).items()}
+    def init(context, given):
+        params = init_params(config, context.key)
+        return {name: Member(p, optimizer.init(p)) for name, p in params.items()}
 
-    def update(state: Mapping[str, Member], batch, key):
-        augment_key, beta_key, sample_key = jax.random.split(key, 3)
+    def update(state: Mapping[str, Member], batch, context):
+        augment_key, beta_key, sample_key = jax.random.split(context.key, 3)
         images = prepare(config, batch["image"], augment_key)
         drawn = sample_beta(config.beta, beta_key, len(images))
+        rate = optimizer.rate(context.step)
         new, metrics = {}, {}
         for name, member in state.items():
             fixed = members(config)[name]
             beta = jnp.full_like(drawn, fixed) if fixed else drawn
-            gradient = jax.grad(lambda p, n=name, b=beta: loss(models[n], p, images, b, sample_key), has_aux=True)
+            gradient = jax.grad(
+                lambda p, n=name, b=beta: loss(models[n], p, images, b, sample_key, config.precision), has_aux=True
+            )
             grads, found = gradient(member.params)
-            updates, opt_state = tx.update(grads, member.opt_state, member.params)
-            new[name] = Member(optax.apply_updates(member.params, updates), opt_state)
+            new[name] = Member(*optimizer.descend(grads, member.opt_state, member.params, rate))
             main = name == next(iter(models))
             metrics |= found if main else {f"{name}/{k}": found[k] for k in ("kl", "reconstruction")}
-        return new, metrics
+        return new, metrics | {"learning_rate": rate}
 
     evaluator = beta_grid.beta_grid(
         [view(config, name) for name in models],
         test_images,
         split="test",
-        every=num_steps(config.eval.every, steps_per_epoch=source.steps_per_epoch, total=total),
+        when=When(num_steps(config.eval.every, steps_per_epoch=source.steps_per_epoch, total=total), end=True),
         grid=config.beta.grid,
         pictured=config.beta.pictured,
         batch_size=config.eval.batch_size,
@@ -227,25 +260,29 @@ def view(config: Config, name: str) -> beta_grid.Model:
     """Returns a member as the evaluator sees it: uint8 images in and out."""
     beta = members(config)[name]
     model = make_model(config, beta)
+    apply = functools.partial(apply_in, config.precision, model)
 
     def to_uint8(output):
         mean = output_mean(config.model, output)
         unit = (mean + 1) / 2 if config.model.likelihood == Likelihood.GAUSSIAN else mean
         return jnp.round(jnp.clip(unit, 0, 1) * 255).astype(jnp.uint8)
 
+    def terms(params, images, beta, key):
+        return elbo_terms(model, params, prepare(config, images), beta, key, config.precision)
+
     def reconstruct(params, images, beta):
-        posterior = model.apply({"params": params}, prepare(config, images), beta, method="encode")
-        return to_uint8(model.apply({"params": params}, posterior.mean, beta, method="decode"))
+        posterior = apply({"params": params}, prepare(config, images), beta, method="encode")
+        return to_uint8(apply({"params": params}, posterior.mean, beta, method="decode"))
 
     def sample(params, beta, key):
         z = jax.random.normal(key, (len(beta), config.model.latent))
-        return to_uint8(model.apply({"params": params}, z, beta, method="decode"))
+        return to_uint8(apply({"params": params}, z, beta, method="decode"))
 
     return beta_grid.Model(
         label=f"fixed beta={beta:g} {config.model.width}x" if beta else f"YOTO {config.model.width}x",
         beta=beta,
         params=lambda state: state[name].params,
-        terms=lambda params, images, beta, key: elbo_terms(model, params, prepare(config, images), beta, key),
+        terms=terms,
         reconstruct=reconstruct,
         sample=sample,
     )

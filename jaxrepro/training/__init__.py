@@ -1,0 +1,1 @@
+"""What several papers share inside an update: optimizers, precision, adversaries, selection, classification."""
