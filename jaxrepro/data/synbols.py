@@ -15,6 +15,7 @@ from typing import Any
 from jaxrepro.data.cache import Create, cached_arrays
 from jaxrepro.data.dataset import Table, table_from_arrays, take_part
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.progress import say
 from jaxrepro.synbols import parallel
 from jaxrepro.synbols.splits import SMALLEST, STANDARD, standard_split
 
@@ -43,6 +44,8 @@ def load(
         raise unknown("split", split, STANDARD)
     recipe = Recipe(name, seed, options)
     made = recipe.load()
+    if made.note:
+        say(f"synbols:{name}: {made.note}; python -m jaxrepro.synbols fonts --language=… names packages that add them")
     symbols, font_names = tuple(sorted(made.symbols)), tuple(sorted(made.font_names))
     key = {
         "name": name,

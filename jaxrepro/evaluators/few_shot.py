@@ -1,0 +1,168 @@
+"""The test of a few-shot method on characters and on fonts it never saw, and a look at what it gets wrong."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrepro.data.episodes import ClassTable, EpisodeShape
+from jaxrepro.errors import check
+from jaxrepro.evaluators import few_shot_pictures as pictures
+from jaxrepro.experiment import Evaluation, Evaluator, Record, When
+from jaxrepro.training import episodic
+from jaxrepro.training.episodic import Learner, Task
+from jaxrepro.training.few_shot import ModelAgnostic
+
+TABLE = "table6"
+BY = {"shots": "accuracy by shots", "ways": "accuracy by ways", "language": "accuracy by language"}
+Z95 = 1.96  # of a normal distribution
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is looked at beside the table. shots, ways: numbers to test with, () = none; num_episodes: for each.
+
+    A method whose last layer has a place for every class, MAML, is tested with its own number of ways only.
+    """
+
+    shots: tuple[int, ...] = (1, 2, 5, 10)
+    ways: tuple[int, ...] = (2, 5, 10, 20)
+    num_episodes: int = 200
+
+    def __post_init__(self):
+        check(all(n >= 1 for n in self.shots), f"shots is {self.shots}; each must be 1 or more")
+        check(all(n >= 2 for n in self.ways), f"ways is {self.ways}; each must be 2 or more")
+        check(self.num_episodes >= 1, f"num_episodes is {self.num_episodes}; it must be 1 or more")
+
+
+def interval(accuracies: np.ndarray) -> float:
+    """Returns half the width of the 95 % interval of the mean of accuracies [E] of independent episodes."""
+    return float(Z95 * np.std(accuracies, ddof=1) / np.sqrt(len(accuracies)))
+
+
+def few_shot_test(
+    task: Task, row: str, trained_on: str, tests: Mapping[str, ClassTable], languages: np.ndarray, num_test: int,
+    look: Look,
+) -> Evaluator:  # fmt: skip
+    """Returns the evaluator of the best weights at the end of a run.
+
+    Args:
+      row: of the table, the method.
+      trained_on: a key of `tests`.
+      tests: attribute -> table of its test classes.
+      languages: of every image of the data that the tables were taken from, text [M].
+      num_test: episodes of each attribute.
+    """
+    arrays = {attribute: dict(table.arrays) for attribute, table in tests.items()}
+    order = sorted(tests, key=lambda attribute: attribute != trained_on)
+    run = jax.jit(lambda variables, arrays, key: episodic.run_episodes(task, variables, arrays, num_test, key))
+    vectors = jax.jit(lambda variables, episode: task.method.vectors(variables, task.prepare(episode)))
+
+    def evaluate(state: Learner, arrays: Mapping, context) -> Evaluation:
+        variables, metrics, records, drawn = state.best.kept, {}, [], {}
+        first = context.seed_index == 0  # pictures of one seed are enough
+        for i, attribute in enumerate(order):
+            column, here = f"test {attribute}, train {trained_on}", context.fold(i)
+            found = {k: np.asarray(v) for k, v in run(variables, arrays[attribute], here.key).items()}
+            metrics |= {
+                f"accuracy_{attribute}": found["accuracy"].mean(),
+                f"interval_95_{attribute}": interval(found["accuracy"]),
+                f"loss_{attribute}": found["loss"].mean(),
+            }
+            records += [
+                Record(TABLE, row, column, "accuracy", found["accuracy"].mean(), "percent"),
+                Record(TABLE, row, column, "interval_95", interval(found["accuracy"]), "points"),
+            ]
+            grid = grid_accuracies(task, look, variables, arrays[attribute], here.fold(1).key)
+            spoken = accuracy_by(languages[tests[attribute].rows], found, task.shape.shots)
+            for kind, values in (*grid.items(), ("language", spoken)):
+                unit = "" if kind == "language" else f" {kind}"
+                records += [
+                    Record(BY[kind], row, f"{column}, {n}{unit}", "accuracy", v, "percent") for n, v in values.items()
+                ]
+            if first:
+                table, shots, title = tests[attribute], task.shape.shots, f"{row}: {column}"
+                episode = table.arrays["image"][found["rows"][0]]
+                seen, pairs = np.asarray(vectors(variables, episode)), hardest_pairs(found, len(table.names))
+                drawn |= {
+                    f"episode_{attribute}": pictures.draw_episode(episode, found["predicted"][0], shots, title),
+                    f"vectors_{attribute}": pictures.draw_vectors(seen, episode, shots, title),
+                    f"hardest_{attribute}": pictures.draw_hardest(table, pairs, title),
+                }
+        shown = {name: picture for name, picture in drawn.items() if picture is not None}
+        return Evaluation({k: float(v) for k, v in metrics.items()}, shown, records)
+
+    return Evaluator("test", "test", When(end=True), evaluate, arrays)
+
+
+def grid_accuracies(
+    task: Task, look: Look, variables: Any, arrays: Mapping, key: jax.Array
+) -> dict[str, dict[int, float]]:
+    """Returns {"shots": {n: mean accuracy in percent}, "ways": …} as far as the classes reach."""
+    most_images, num_classes = int(np.asarray(arrays["counts"]).min()), len(arrays["counts"])
+    shape, fixed = task.shape, isinstance(task.method, ModelAgnostic)
+    wanted = {
+        "shots": [dataclasses.replace(shape, shots=n) for n in look.shots],
+        "ways": [dataclasses.replace(shape, ways=n) for n in look.ways if not fixed or n == shape.ways],
+    }
+    found: dict[str, dict[int, float]] = {}
+    for kind, shapes in wanted.items():
+        fitting = [s for s in shapes if s.per_class <= most_images and s.ways <= num_classes]
+        found[kind] = {
+            getattr(s, kind): float(_mean_accuracy(task, s, look.num_episodes, variables, arrays, key)) for s in fitting
+        }
+    return found
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _mean_accuracy(
+    task: Task, shape: EpisodeShape, num_episodes: int, variables: Any, arrays: Mapping, key: jax.Array
+) -> jax.Array:
+    method = dataclasses.replace(task.method, shots=shape.shots)
+    return episodic.run_episodes(task, variables, arrays, num_episodes, key, method, shape)["accuracy"].mean()
+
+
+def accuracy_by(kinds: np.ndarray, found: Mapping[str, np.ndarray], shots: int) -> dict[str, float]:
+    """Returns kind -> accuracy in percent over the queries of that kind.
+
+    Args:
+      kinds: text [N], of the images of a table.
+      found: of `episodic.run_episodes`.
+    """
+    predicted = found["predicted"]
+    right = (predicted == np.arange(predicted.shape[1])[:, None]).ravel()
+    of_query = kinds[found["rows"][:, :, shots:]].ravel()
+    return {str(kind): 100.0 * float(right[of_query == kind].mean()) for kind in np.unique(of_query)}
+
+
+def hardest_pairs(found: Mapping[str, np.ndarray], num_classes: int, most: int = 8) -> list[tuple[int, int, float]]:
+    """Returns pairs of classes (a, b, share), of the queries of either in episodes with both, that were taken for the
+    other; the largest shares first, and of equal ones those seen most often.
+    """
+    seen, wrong = np.zeros((2, num_classes, num_classes))
+    num_queries = found["predicted"].shape[2]
+    for classes, predicted in zip(found["classes"], found["predicted"]):
+        counts = np.stack([(predicted == place).sum(1) for place in range(len(classes))], 1)  # [own, taken for]
+        seen[np.ix_(classes, classes)] += num_queries
+        wrong[np.ix_(classes, classes)] += counts
+    seen, wrong = seen + seen.T, wrong + wrong.T
+    pairs = [
+        (wrong[a, b] / seen[a, b], seen[a, b], a, b)
+        for a, b in zip(*np.triu_indices(num_classes, 1), strict=True)
+        if wrong[a, b]
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], -pair[1]))
+    return [(int(a), int(b), float(share)) for share, _, a, b in pairs[:most]]
+
+
+def language_names(symbols: Sequence[str], labels: np.ndarray) -> np.ndarray:
+    """Returns the language of the symbol of every image, text [M]; "?" where the data does not name its symbols."""
+    from jaxrepro.synbols.languages import language_of
+
+    if not len(symbols):
+        return np.full(len(labels), "?")
+    return np.array([language_of(symbol) for symbol in symbols])[labels]
