@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from jaxrepro.data.episodes import ClassTable
-from jaxrepro.evaluators.mistakes import short
 
 MOST_ROWS = 8
 MOST_QUERIES = 10
 EXAMPLES = 4  # images of each class of a pair
-READABLE = 0x530  # letters up to here, Latin, Greek and Cyrillic, are in every plotting font
+READABLE = (range(0x530), range(0x1E00, 0x2000))  # Latin, Greek and Cyrillic letters, which the plotting font has
+LONGEST_NAME = 18
 COLOURS = ("#2563eb", "#d97706", "#0f9d6e", "#9333ea", "#dc2626", "#0891b2", "#64748b", "#be185d")
 TITLE = {"loc": "left", "fontsize": 10, "fontweight": "bold"}
 
@@ -102,7 +102,7 @@ def draw_hardest(table: ClassTable, pairs: Sequence[tuple[int, int, float]], tit
             members = table.arrays["members"][c, : table.arrays["counts"][c]][:EXAMPLES]
             for ax, image in zip(row[1 + i * EXAMPLES :], table.arrays["image"][members]):
                 _show(ax, image)
-        words = f"{readable(table.names[a])} / {readable(table.names[b])}  {100 * share:.0f} %"
+        words = f"{readable(table.names[a])}\n{readable(table.names[b])}\n{100 * share:.0f} %"
         row[0].text(1.0, 0.5, words, ha="right", va="center", fontsize=8, transform=row[0].transAxes)
     figure.suptitle(f"{title}. Pairs mixed up most, share of their queries", fontsize=10, ha="left", x=0.01)
     return figure
@@ -110,7 +110,9 @@ def draw_hardest(table: ClassTable, pairs: Sequence[tuple[int, int, float]], tit
 
 def readable(name: str) -> str:
     """Returns a class name that any plotting font can write: letters of other scripts become "U+0E01"."""
-    return short(name) if all(ord(c) < READABLE for c in name) else "+".join(f"U+{ord(c):04X}" for c in name)
+    if all(any(ord(c) in letters for letters in READABLE) for c in name):
+        return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return "+".join(f"U+{ord(c):04X}" for c in name)
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

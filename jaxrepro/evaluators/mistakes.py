@@ -76,7 +76,7 @@ def draw_mistakes(images: np.ndarray, found: Mapping[str, np.ndarray], names: Se
     for ax, i in zip(axes, wrong):
         shown = images[i] if images.shape[-1] == 3 else np.repeat(images[i], 3, axis=-1)
         ax.imshow(shown, interpolation="nearest")
-        words = (short(names[found[k][i]]) for k in ("label", "predicted"))
+        words = (_short(names[found[k][i]]) for k in ("label", "predicted"))
         ax.set_title(f"{' → '.join(words)}  {100 * found['confidence'][i]:.0f} %", fontsize=8)
     for ax in axes:
         ax.set_axis_off()
@@ -84,5 +84,5 @@ def draw_mistakes(images: np.ndarray, found: Mapping[str, np.ndarray], names: Se
     return figure
 
 
-def short(name: str) -> str:
+def _short(name: str) -> str:
     return name if len(name) <= 7 else f"{name[:6]}…"
