@@ -12,10 +12,10 @@ need more fonts than a plain install has: pip install -e .[fonts].
 
 import random
 
-from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, PlateauConfig, TrainConfig
+from jaxrepro.config import CheckpointConfig, DataConfig, LogConfig, OptimConfig, PlateauConfig, TrainConfig
 from jaxrepro.config_file import make_config
 from jaxrepro.evaluators.few_shot import Look
-from jaxrepro.experiments.synbols_few_shot import Config, EpisodesConfig, MethodConfig
+from jaxrepro.experiments.synbols_few_shot import Config, EpisodesConfig, EvaluationConfig, MethodConfig
 
 SEEDS = (0, 1, 2)
 
@@ -47,8 +47,11 @@ PAPER = Config(
         num_valid=500,
         num_test=500,
     ),
-    look=Look(shots=(1, 2, 5, 10), ways=(2, 5, 10, 20), num_episodes=200),
-    eval=EvalConfig(every="1 epochs", batch_size=16),
+    eval=EvaluationConfig(
+        every="1 epochs",
+        batch_size=16,
+        look=Look(shots=(1, 2, 5, 10), ways=(2, 5, 10, 20), num_episodes=200),
+    ),
     log=LogConfig(every="1 epochs"),
     checkpoint=CheckpointConfig(every="5 epochs"),
 )
@@ -69,24 +72,26 @@ SMOKE = {
     "episodes.num_train": 50,
     "episodes.num_valid": 50,
     "episodes.num_test": 100,
-    "look.shots": (1, 5),
-    "look.ways": (2, 3),
-    "look.num_episodes": 50,
+    "eval.look.shots": (1, 5),
+    "eval.look.ways": (2, 3),
+    "eval.look.num_episodes": 50,
     "checkpoint.every": "2 epochs",
 }
 
-# Narrower maps and shorter epochs.
+# Smaller images, narrower maps, shorter epochs. All methods with the rate that the search has twice.
 SMALL = {
     "train.duration": "40 epochs",
-    "data.source": "synbols:few-shot?num_samples=60000",
-    "method.channels": (16, 32, 32, 32),
+    "data.source": "synbols:few-shot?num_samples=60000&resolution=24",
+    "method.channels": (16, 32, 32),
     "method.inner_lr": 0.1,
     "method.inner_steps": 2,
     "optim.lr": 2e-3,
-    "optim.plateau.patience": 4,
+    "optim.plateau.patience": 5,
     "episodes.num_train": 100,
     "episodes.num_valid": 100,
-    "look.num_episodes": 100,
+    "eval.look.shots": (1, 5, 10),
+    "eval.look.ways": (2, 10),
+    "eval.look.num_episodes": 100,
 }
 
 PRESETS = {"small": SMALL, "smoke": SMOKE}

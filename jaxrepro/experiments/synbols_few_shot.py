@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrepro.config import RunConfig, Schedule
+from jaxrepro.config import EvalConfig, RunConfig, Schedule
 from jaxrepro.data import load_dataset
 from jaxrepro.data.episodes import ClassTable, EpisodeShape, class_tables
 from jaxrepro.durations import num_steps
@@ -99,13 +99,20 @@ class EpisodesConfig:
 
 
 @dataclass(frozen=True)
+class EvaluationConfig(EvalConfig):
+    """batch_size: episodes that an accelerator tests together. look: at what beside the table."""
+
+    look: Look = Look()
+
+
+@dataclass(frozen=True)
 class Config(RunConfig):
     """version: of the data that the published numbers beside ours were measured on, "v1" (paper) or "v2"."""
 
     version: str = "v1"
     method: MethodConfig = MethodConfig()
     episodes: EpisodesConfig = EpisodesConfig()
-    look: Look = Look()
+    eval: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self):
         super().__post_init__()
@@ -220,7 +227,7 @@ def build(config: Config) -> Experiment:
     )
     tests = {str(attribute): parts["test"] for attribute, parts in tables.items()}
     row, trained_on = str(config.method.name), str(config.episodes.train)
-    test = few_shot_test(task, row, trained_on, tests, languages, config.episodes.num_test, config.look)
+    test = few_shot_test(task, row, trained_on, tests, languages, config.episodes.num_test, config.eval.look)
     return Experiment(
         source=source,
         init=init,

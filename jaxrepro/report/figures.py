@@ -58,8 +58,9 @@ CAPTIONS = {
     "mistakes": "Wrong labels with the greatest probability.",
     "split": "Which images are train, valid and test. Letters are numbered in the order of the alphabet, fonts in that "
     "of their names.",
-    "few_shot": "Table 6. Accuracy on episodes of classes that training never saw, mean and one standard deviation over "
-    "seeds. Paper: 1099 symbols and 678 fonts (v1); the authors' later table (v2) has a loader that wraps pixels around.",
+    "few_shot": "Table 6. Accuracy on episodes of classes that training never saw, mean and one standard deviation "
+    "over seeds. Paper: 1099 symbols, 678 fonts (v1); the loader of the authors' later table (v2) wraps pixels around.",
+    "validation_curves": "Accuracy on the validation's episodes, mean and one standard deviation over seeds.",
     "shots_and_ways": "The same with other numbers of support images and of classes; training is unchanged.",
     "languages": "The same by the language of a query's symbol, English first where several write it.",
     "search": "Every setting tried; the ringed one, best in validation, is reported.",

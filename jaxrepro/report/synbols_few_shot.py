@@ -1,7 +1,7 @@
 """Table 6 of Synbols: few-shot accuracies beside the published ones, over shots, ways and languages; the search.
 
-Records are dicts {"table", "row", "column", "metric", "value", "seed"} as the runs wrote them; rows are methods, columns
-"test font, train char", with ", 10 ways" behind in the tables beside it.
+Records are dicts {"table", "row", "column", "metric", "value", "seed"} as the runs wrote them; rows are methods,
+columns "test font, train char", with ", 10 ways" behind in the tables beside it.
 """
 
 import math
@@ -51,11 +51,11 @@ def figures(records: Iterable[Mapping]) -> "dict[str, Figure]":
 
 
 def figures_of_runs(runs: Sequence[Run]) -> "dict[str, Figure]":
-    """Returns "learning_curves" of two runs or more, and "search" where a method was tried with several settings."""
+    """Returns "validation_curves" of two runs or more, and "search" where a method was tried with several settings."""
     if len(runs) < 2:
         return {}
     search = draw_search(runs)
-    return {"learning_curves": draw_curves(runs)} | ({} if search is None else {"search": search})
+    return {"validation_curves": draw_curves(runs)} | ({} if search is None else {"search": search})
 
 
 def draw_table(ours: Cells) -> "Figure | None":

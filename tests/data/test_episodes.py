@@ -35,7 +35,7 @@ def test_no_class_is_in_two_parts_and_a_class_with_too_few_images_is_in_none():
     parts = tables()
     names = [name for part in parts.values() for name in part.names]
     assert len(names) == len(set(names))
-    enough = {NAMES[c] for c in range(30) if (LABELS == c).sum() >= SHAPE.per_class}
+    enough = {NAMES[c] for c in range(30) if (c == LABELS).sum() >= SHAPE.per_class}
     assert set(names) == enough != set(NAMES)
     for part in parts.values():
         for c, (members, count) in enumerate(zip(part.arrays["members"], part.arrays["counts"])):

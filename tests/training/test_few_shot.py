@@ -160,7 +160,7 @@ def test_one_inner_step_is_a_step_of_plain_gradient_descent_on_the_whole_support
 
 
 def test_the_outer_gradient_of_a_linear_model_has_its_closed_form():
-    """W' = W - a X^T(P - Y)/n for softmax P; its derivative needs the Hessian of the support's loss, written out here."""
+    """W' = W - a X^T(P - Y)/n for softmax P; its derivative has the Hessian of the support's loss, written out here."""
     method = ModelAgnostic(Linear(3), shots=2, inner_lr=0.5)
     episode = jnp.asarray(RANDOM.normal(size=(3, 4, 1, 1, 4)), jnp.float32)
     variables = method.init(KEY, episode[:, 0])
