@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrepro.layers import conv, pooling
+from jaxrepro.layers import Conv, conv, pooling
+from jaxrepro.layers.batch_norm import BatchNorm
 from jaxrepro.models.few_shot import Encoder, Learner, RelationModule, RelationNet
 from jaxrepro.training.few_shot import ModelAgnostic, PrototypicalNetwork, RelationNetwork, cross_entropy
 
@@ -35,6 +36,17 @@ class Linear(nn.Module):
     def __call__(self, images, train):
         self.variable("batch_stats", "none", jnp.zeros, ())
         return nn.Dense(self.ways, use_bias=False)(images.reshape(len(images), -1))
+
+
+class Smooth(nn.Module):
+    """Convolutions, batch normalisation and tanh: a kink would make the adapted weights, and so the loss, jump."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = images
+        for features in SMALL:
+            x = jnp.tanh(BatchNorm(0.0)(Conv(features, (3, 3), padding=1)(x), train))
+        return nn.Dense(3)(x.mean((1, 2)))
 
 
 def learner(**options):
@@ -187,15 +199,25 @@ def test_the_outer_gradient_of_a_linear_model_has_its_closed_form():
 
 
 @pytest.mark.parametrize("transductive", [True, False])
-def test_the_outer_gradient_through_convolutions_agrees_with_finite_differences_and_with_xla(transductive, monkeypatch):
-    method = learner(inner_lr=0.2, inner_steps=2, transductive=transductive)
+def test_the_outer_gradient_through_convolutions_agrees_with_finite_differences(transductive):
+    method = ModelAgnostic(Smooth(), shots=2, inner_lr=0.5, inner_steps=2, transductive=transductive)
+    variables = first_images(method)
+    losses = [
+        lambda params, m=m: m.compare(variables | {"params": params}, IMAGES).loss
+        for m in (method, dataclasses.replace(method, first_order=True))
+    ]
+    exact, differences = directional(losses[0], variables["params"], size=1e-2)
+    assert exact == pytest.approx(differences, rel=0.01)
+    assert directional(losses[1], variables["params"], size=1e-2)[0] != pytest.approx(differences, rel=0.03)
+
+
+def test_the_outer_gradient_of_the_learner_is_that_of_xlas_own_convolutions_and_maxima(monkeypatch):
+    method = learner(inner_lr=0.2, inner_steps=2)
     variables = first_images(method)
 
     def loss(params):
         return method.compare(variables | {"params": params}, IMAGES).loss
 
-    exact, differences = directional(loss, variables["params"], size=2e-4)
-    assert exact == pytest.approx(differences, rel=0.02)
     first = dataclasses.replace(method, first_order=True)
     ours = jax.jit(jax.grad(loss))(variables["params"])
     other = jax.jit(jax.grad(lambda p: first.compare(variables | {"params": p}, IMAGES).loss))(variables["params"])
