@@ -60,14 +60,18 @@ def few_shot_test(
     arrays = {attribute: dict(table.arrays) for attribute, table in tests.items()}
     order = sorted(tests, key=lambda attribute: attribute != trained_on)
     run = jax.jit(lambda variables, arrays, key: episodic.run_episodes(task, variables, arrays, num_test, key))
-    vectors = jax.jit(lambda variables, episode: task.method.vectors(variables, task.prepare(episode)))
+    encode_all = jax.jit(lambda variables, images: episodic.encode_all(task, variables, images))
+    vectors = jax.jit(task.method.vectors)
 
     def evaluate(state: Learner, arrays: Mapping, context) -> Evaluation:
         variables, metrics, records, drawn = state.best.kept, {}, [], {}
         first = context.seed_index == 0  # pictures of one seed are enough
         for i, attribute in enumerate(order):
             column, here = f"test {attribute}, train {trained_on}", context.fold(i)
-            found = {k: np.asarray(v) for k, v in run(variables, arrays[attribute], here.key).items()}
+            given = dict(arrays[attribute])
+            if task.method.compares_features:  # encoded once for all that follows
+                given["features"] = encode_all(variables, given["image"])
+            found = {k: np.asarray(v) for k, v in run(variables, given, here.key).items()}
             metrics |= {
                 f"accuracy_{attribute}": found["accuracy"].mean(),
                 f"interval_95_{attribute}": interval(found["accuracy"]),
@@ -77,7 +81,7 @@ def few_shot_test(
                 Record(TABLE, row, column, "accuracy", found["accuracy"].mean(), "percent"),
                 Record(TABLE, row, column, "interval_95", interval(found["accuracy"]), "points"),
             ]
-            grid = grid_accuracies(task, look, variables, arrays[attribute], here.fold(1).key)
+            grid = grid_accuracies(task, look, variables, given, here.fold(1).key)
             spoken = accuracy_by(languages[tests[attribute].rows], found, task.shape.shots)
             for kind, values in (*grid.items(), ("language", spoken)):
                 unit = "" if kind == "language" else f" {kind}"
@@ -87,7 +91,9 @@ def few_shot_test(
             if first:
                 table, shots, title = tests[attribute], task.shape.shots, f"{row}: {column}"
                 episode = table.arrays["image"][found["rows"][0]]
-                seen, pairs = np.asarray(vectors(variables, episode)), hardest_pairs(found, len(table.names))
+                encoded = given["features"][found["rows"][0]] if "features" in given else task.prepare(episode)
+                seen = np.asarray(vectors(variables, encoded))
+                pairs = hardest_pairs(found, len(table.names))
                 drawn |= {
                     f"episode_{attribute}": pictures.draw_episode(episode, found["predicted"][0], shots, title),
                     f"vectors_{attribute}": pictures.draw_vectors(seen, episode, shots, title),

@@ -133,6 +133,11 @@ def train_step(task: Task, state: Learner, batch: Mapping, context: Context) -> 
     return new, {"loss": Mean.of(outcomes.loss), "accuracy": Mean.of(100.0 * correct), "learning_rate": rate}
 
 
+def encode_all(task: Task, variables: Any, images: jax.Array) -> jax.Array:
+    """Returns the features float32 [N, D] of images uint8 [N, H, W, C], for use inside jit."""
+    return map_batches(lambda batch: task.method.encode(variables, task.prepare(batch)), images, ENCODED_AT_ONCE)
+
+
 def run_episodes(
     task: Task, variables: Any, arrays: Mapping, num_episodes: int, key: jax.Array, method: Method | None = None,
     shape: EpisodeShape | None = None,
@@ -140,7 +145,7 @@ def run_episodes(
     """Evaluates episodes E of the classes of a table, without replacement as in training; inside jit.
 
     Args:
-      arrays: of a `data.episodes.ClassTable`.
+      arrays: of a `data.episodes.ClassTable`; with "features" [N, ...], of `encode_all`, where they are there already.
       method, shape: other ones than those of the task.
 
     Returns:
@@ -152,16 +157,16 @@ def run_episodes(
     sampler = episodes_lib.start(len(arrays["counts"]), start_key)
     _, episodes = episodes_lib.draw_many(sampler, arrays, shape, jax.random.split(episodes_key, num_episodes))
 
-    def encode(images):
-        return method.encode(variables, task.prepare(images))
-
-    images = arrays["image"]
-    once = len(images) <= num_episodes * shape.num_images  # else most images would be encoded for nothing
-    pool = map_batches(encode, images, ENCODED_AT_ONCE) if once else images
+    images, features = arrays["image"], arrays.get("features")
+    few = len(images) <= num_episodes * shape.num_images  # else most images would be encoded for nothing
+    if features is None and few and method.compares_features:
+        features = encode_all(task, variables, images)
 
     def one(rows):
-        taken = pool[rows.ravel()]
-        taken = taken if once else encode(taken)
+        if features is None:
+            taken = method.encode(variables, task.prepare(images[rows.ravel()]))
+        else:
+            taken = features[rows.ravel()]
         outcome = method.compare(variables, taken.reshape(*rows.shape, *taken.shape[1:]))
         accuracy = 100.0 * (outcome.predicted == own_places(outcome.predicted.shape)).mean()
         return {"loss": outcome.loss, "accuracy": accuracy, "predicted": outcome.predicted}

@@ -61,6 +61,7 @@ class _Comparing:
     network: nn.Module
     shots: int
     precision: Precision = Precision.FLOAT32
+    compares_features: ClassVar[bool] = True  # which do not depend on the episode, but in training
     encoder: ClassVar[str] = "__call__"  # the network's method that encodes
 
     def init(self, key: jax.Array, images: jax.Array) -> Variables:
@@ -93,8 +94,9 @@ class _Comparing:
         raise NotImplementedError
 
     def vectors(self, variables: Variables, episode: jax.Array) -> jax.Array:
-        """Returns what a method sees of an episode of images, [N, shots + Q, D], to be looked at."""
-        return self.encode(variables, episode.reshape(-1, *episode.shape[2:])).reshape(*episode.shape[:2], -1)
+        """Returns what a method goes by in an encoded episode, [N, shots + Q, D], to be looked at."""
+        del variables
+        return episode
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ class ModelAgnostic:
     inner_steps: int = 1
     first_order: bool = False
     transductive: bool = True
+    compares_features: ClassVar[bool] = False
 
     def init(self, key: jax.Array, images: jax.Array) -> Variables:
         return dict(self.network.init(key, images, False))

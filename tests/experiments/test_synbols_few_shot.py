@@ -292,6 +292,8 @@ def test_episodes_on_the_validation_are_the_same_whether_images_are_encoded_once
         outcome = method.compare(variables, encoded[rows.ravel()].reshape(*rows.shape, -1))
         assert float(each["loss"][i]) == pytest.approx(float(outcome.loss), rel=1e-4)
     once = run(20)
+    given = jax.jit(lambda a: episodic.run_episodes(task, variables, a, 20, KEY))(arrays | {"features": encoded})
+    np.testing.assert_allclose(given["loss"], once["loss"], rtol=1e-4)
     for i, rows in enumerate(np.asarray(once["rows"])):
         outcome = method.compare(variables, encoded[rows.ravel()].reshape(*rows.shape, -1))
         assert float(once["loss"][i]) == pytest.approx(float(outcome.loss), rel=1e-4)
