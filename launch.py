@@ -9,6 +9,7 @@ Exit codes: 0 finished; 2 the input is wrong (one line says what and how to mend
 checkpoint, the same command continues; 1 a bug, or a loss that is no longer finite.
 """
 
+import errno
 import os
 import shlex
 import sys
@@ -16,9 +17,15 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxrepro.errors import UserError
+from jaxrepro.errors import MissingData, UserError
 
 FINISHED, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
+
+# The machine or the folder does not allow it; anything else is a bug of ours.
+MACHINE_ERRORS = {
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG", "ENOTDIR", "EISDIR", "ELOOP")
+}
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("config", None, "FILE[:PRESET], such as configs/yoto_cifar.py:smoke; presets: paper, report, smoke")
@@ -31,6 +38,10 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "sweep_index", None, "run only this point of the sweep: for array jobs of a scheduler", lower_bound=0
 )
+flags.DEFINE_enum(
+    "distributed", "auto", ["auto", "on", "off"], "join the other processes of a job: where there are any; must; never"
+)
+flags.DEFINE_integer("join_timeout", 300, "seconds to wait for the other processes", lower_bound=1)
 flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0, where the cluster is not found by itself")
 flags.DEFINE_integer("num_processes", None, "number of processes, with --coordinator_address", lower_bound=1)
 flags.DEFINE_integer("process_id", None, "this process, with --coordinator_address", lower_bound=0)
@@ -69,6 +80,7 @@ def initialize_jax() -> None:
     import absl.logging
     import jax
 
+    from jaxrepro import cluster
     from jaxrepro.data.cache import data_dir
 
     absl.logging.set_verbosity(absl.logging.ERROR)  # orbax explains itself at length otherwise
@@ -76,20 +88,7 @@ def initialize_jax() -> None:
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     explicit = (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
-    if any(v is not None for v in explicit):
-        if any(v is None for v in explicit):
-            raise UserError("--coordinator_address, --num_processes and --process_id must be given together")
-        jax.distributed.initialize(*explicit)
-    elif in_cluster():
-        jax.distributed.initialize()
-
-
-def in_cluster() -> bool:
-    """Returns whether a scheduler started several processes of this command, by the variables that JAX reads too."""
-    counts = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
-    if any(int(os.environ.get(name, "1")) > 1 for name in counts):
-        return True
-    return "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    cluster.join(cluster.Distributed(FLAGS.distributed), *explicit, timeout=FLAGS.join_timeout)
 
 
 def main(argv: list[str]) -> int:
@@ -98,6 +97,11 @@ def main(argv: list[str]) -> int:
         return launch(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except OSError as error:
+        if error.errno not in MACHINE_ERRORS:
+            raise
+        print(f"error: {error.filename or 'cannot write'}: {error.strerror}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
@@ -112,6 +116,7 @@ def launch(argv: list[str]) -> int:
     overrides = parse_arguments(argv)
     initialize_jax()
     from jaxrepro import config_file, run
+    from jaxrepro.progress import Interrupt
 
     path, preset = config_file.split_preset(FLAGS.config)
     root = Path(FLAGS.workdir or f"runs/{Path(path).stem}-{preset}")
@@ -133,7 +138,8 @@ def launch(argv: list[str]) -> int:
         raise UserError("--restart begins a run anew, so --mode=eval would find nothing; leave one of them out")
     if FLAGS.restart:
         restart(points)
-    return run_points(points, resolve)
+    with Interrupt().listening() as interrupt:
+        return run_points(points, resolve, interrupt)
 
 
 def select_points(root: Path) -> list[tuple[dict, Path]]:
@@ -156,34 +162,53 @@ def restart(points) -> None:
 
     from jaxrepro.run import move_aside
 
-    for _, workdir in points:
-        if jax.process_index() == 0 and (moved := move_aside(workdir)):
+    for _, workdir in points if jax.process_index() == 0 else ():
+        if moved := move_aside(workdir):
             print(f"the old run is now {moved}", file=sys.stderr)
 
 
-def run_points(points, resolve) -> int:
-    """Runs points one after the other; a diverged one does not stop the rest. Returns the exit code."""
+def run_points(points, resolve, interrupt=None) -> int:
+    """Runs points one after the other; one that diverges or lacks its data does not stop the rest.
+
+    Returns:
+      The exit code.
+    """
     import jax
 
     from jaxrepro.checkpoint import NonFiniteError
     from jaxrepro.run import Mode, run
 
     command = shlex.join(["python", *sys.argv])
-    diverged = []
+    failed = []  # (run folder, why)
     for i, (point, workdir) in enumerate(points):
         if len(points) > 1:
             print(f"[{i + 1}/{len(points)}] {workdir}", file=sys.stderr)
         try:
-            if not run(resolve(point), workdir, command=command, mode=Mode(FLAGS.mode)):
+            options = {"command": command, "mode": Mode(FLAGS.mode), "interrupt": interrupt}
+            if not run(resolve(point), workdir, **options):
                 return INTERRUPTED
         except NonFiniteError as error:
-            diverged.append(workdir)
+            failed.append((workdir, f"diverged: {error}"))
             print(f"diverged: {error}; the last good checkpoint stays in {workdir}", file=sys.stderr)
+        except MissingData as error:
+            if len(points) == 1:
+                raise
+            failed.append((workdir, str(error)))
+            print(f"skipped: {error}", file=sys.stderr)
         jax.clear_caches()
+        if interrupt and interrupt.requested and i + 1 < len(points):  # it came when this point was all but done
+            print("interrupted between two points; the same command continues", file=sys.stderr)
+            return INTERRUPTED
     if len(points) > 1:
         folder = points[0][1].parent
         print(f"tables:   python -m jaxrepro.report {folder}/* --out={folder.parent / 'report'}", file=sys.stderr)
-    return FAILED if diverged else FINISHED
+    if len(points) > 1 and failed:
+        print(
+            f"{len(failed)} of {len(points)} points did not finish; the same command tries them again:", file=sys.stderr
+        )
+        for workdir, why in failed:
+            print(f"  {workdir.name}: {why}", file=sys.stderr)
+    return FAILED if failed else FINISHED
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ and three seeds as one program (unrolled or vmapped) against three runs one afte
 """
 
 import argparse
+import dataclasses
 import json
 import platform
 import statistics
@@ -31,10 +32,10 @@ import optax
 from jaxrepro import config_file, loop
 from jaxrepro.config import OptimConfig, ParallelConfig, RunConfig, TrainConfig, parse
 from jaxrepro.data import make_source, table_from_arrays
-from jaxrepro.experiment import Experiment
+from jaxrepro.experiment import Context, Experiment
 from jaxrepro.experiments import yoto
-from jaxrepro.training.optim import make_optimizer
 from jaxrepro.progress import Interrupt, Progress
+from jaxrepro.training.optim import make_optimizer
 
 BATCH_SIZE = 128
 NUM_IMAGES = 10_000
@@ -46,20 +47,21 @@ def yoto_experiment() -> Experiment:
     config_file.set_value(config, "model.width", 1)
     config = parse(yoto.Config, config)
     images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 32, 32, 3), np.uint8)
-    tx = make_optimizer(config.optim, 1000)
+    optimizer = make_optimizer(dataclasses.replace(config.optim, schedule="constant", drops=()), 1000)
     model = yoto.make_model(config, 0.0)
 
-    def update(state, batch, key):
-        augment_key, beta_key, sample_key = jax.random.split(key, 3)
+    def update(state, batch, context):
+        augment_key, beta_key, sample_key = jax.random.split(context.key, 3)
         x = yoto.prepare(config, batch["image"], augment_key)
         beta = yoto.sample_beta(config.beta, beta_key, len(x))
         grads, metrics = jax.grad(lambda p: yoto.loss(model, p, x, beta, sample_key), has_aux=True)(state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        return yoto.Member(optax.apply_updates(state.params, updates), opt_state), metrics
+        rate = optimizer.rate(context.step)
+        new = yoto.Member(*optimizer.descend(grads, state.opt_state, state.params, rate))
+        return new, metrics | {"learning_rate": rate}
 
-    def init(key):
-        params = yoto.init_params(config, key)["conditional"]
-        return yoto.Member(params, tx.init(params))
+    def init(context, given):
+        params = yoto.init_params(config, context.key)["conditional"]
+        return yoto.Member(params, optimizer.init(params))
 
     return experiment({"image": images}, init, update)
 
@@ -69,20 +71,21 @@ def mlp_experiment() -> Experiment:
     model = nn.Sequential([nn.Dense(256), nn.relu, nn.Dense(10)])
     rng = np.random.default_rng(0)
     arrays = {"image": rng.integers(0, 256, (NUM_IMAGES, 784), np.uint8), "label": rng.integers(0, 10, NUM_IMAGES)}
-    tx = make_optimizer(OptimConfig(), 1000)
+    optimizer = make_optimizer(OptimConfig(), 1000)
 
-    def update(state, batch, key):
+    def update(state, batch, context):
         def loss(params):
             logits = model.apply(params, batch["image"] / 255.0)
             return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
 
         value, grads = jax.value_and_grad(loss)(state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        return yoto.Member(optax.apply_updates(state.params, updates), opt_state), {"loss": value}
+        rate = optimizer.rate(context.step)
+        new = yoto.Member(*optimizer.descend(grads, state.opt_state, state.params, rate))
+        return new, {"loss": value, "learning_rate": rate}
 
-    def init(key):
-        params = model.init(key, jnp.zeros((1, 784)))
-        return yoto.Member(params, tx.init(params))
+    def init(context, given):
+        params = model.init(context.key, jnp.zeros((1, 784)))
+        return yoto.Member(params, optimizer.init(params))
 
     return experiment(arrays, init, update)
 
@@ -138,14 +141,14 @@ class Bare:
     """The jitted step on a batch that stays on the device."""
 
     def __init__(self, exp: Experiment):
-        self.state = jax.jit(exp.init)(jax.random.key(0))
+        self.context = Context(jnp.int32(0), jnp.int32(0), jax.random.key(0))
+        self.state = jax.jit(exp.init)(self.context, ())
         self.batch = jax.device_put({k: v[:BATCH_SIZE] for k, v in exp.source.arrays.items()})
         self.step = jax.jit(exp.update, donate_argnums=0)
-        self.key = jax.random.key(0)
 
     def __call__(self, steps: int) -> None:
         for _ in range(steps):
-            self.state, _ = self.step(self.state, self.batch, self.key)
+            self.state, _ = self.step(self.state, self.batch, self.context)
         jax.block_until_ready(self.state)
 
 
@@ -154,14 +157,14 @@ class Python(Bare):
 
     def __init__(self, exp: Experiment):
         super().__init__(exp)
-        self.arrays, self.order = exp.source.arrays, np.random.default_rng(0)
+        self.arrays, self.order, self.key = exp.source.arrays, np.random.default_rng(0), jax.random.key(0)
 
     def __call__(self, steps: int) -> None:
         for _ in range(steps):
             rows = self.order.integers(0, NUM_IMAGES, BATCH_SIZE)
             batch = {k: v[rows] for k, v in self.arrays.items()}
             self.key, step_key = jax.random.split(self.key)
-            self.state, _ = self.step(self.state, batch, step_key)
+            self.state, _ = self.step(self.state, batch, self.context.replace(key=step_key))
         jax.block_until_ready(self.state)
 
 

@@ -7,10 +7,14 @@
 Orbax commits a checkpoint atomically, but restores flipped bytes without a word; so each carries digests of its leaves.
 """
 
+import contextlib
+import errno
+import json
 import logging
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ import numpy as np
 
 from jaxrepro import mesh as mesh_lib
 from jaxrepro.config import CheckpointConfig
+from jaxrepro.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +46,32 @@ def digests(tree: Any) -> tuple[dict[str, str], bool]:
     return found, finite
 
 
+def leaves_of(tree: Any) -> dict[str, str]:
+    """Returns {leaf path: "float32[2,3]"}."""
+    return {
+        mesh_lib.leaf_path(path): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
+
+
+@dataclass(frozen=True)
+class KeepBest:
+    """A preservation policy of orbax: the step with the best metric of those in `metrics`."""
+
+    metrics: Mapping[int, float]
+    mode: str
+
+    def best(self, steps: Sequence[int]) -> int | None:
+        """Returns the best of the steps, the earliest of equals, or None where none has a metric."""
+        known = [step for step in sorted(steps) if step in self.metrics]
+        choose = min if self.mode == "min" else max
+        return choose(known, key=lambda step: self.metrics[step]) if known else None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        best = self.best([c.step for c in checkpoints])
+        return [c.step == best for c in checkpoints]
+
+
 class Checkpoints:
     """The checkpoints of one run folder. Every process of a run calls every method."""
 
@@ -49,24 +80,20 @@ class Checkpoints:
 
         self._ocp, self._say = ocp, say
         self.directory = Path(directory).absolute()
-        keep = [ocp.checkpoint_managers.LatestN(config.keep)]
-        best = {}
-        if config.best:
-            best = {"best_fn": lambda m: m["best"], "best_mode": config.best_mode}
-            keep.append(
-                ocp.checkpoint_managers.BestN(
-                    get_metric_fn=best["best_fn"],
-                    reverse=config.best_mode == "min",
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                )
-            )
+        self.damaged = self.directory.parent / "damaged_checkpoints"
+        self._metrics: dict[int, float] = {}
+        self._policy = KeepBest(self._metrics, config.best_mode) if config.best else None
+        keep = [ocp.checkpoint_managers.LatestN(config.keep)] + ([self._policy] if self._policy else [])
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(keep),
             cleanup_tmp_directories=True,
-            **best,
         )
         self._manager = ocp.CheckpointManager(self.directory, options=options)
+        if self._policy:
+            for step in self.steps():
+                with contextlib.suppress(Damage):
+                    metric = self._read_meta(step)["metric"]
+                    self._metrics |= {} if metric is None else {step: metric}
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -78,13 +105,14 @@ class Checkpoints:
         """Returns the steps of the committed checkpoints, oldest first."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, ts: Any, metric: float | None = None) -> None:
+    def save(self, step: int, ts: Any, metric: float | None = None, notes: Mapping[str, Any] | None = None) -> None:
         """Starts saving `ts` and returns; the copy off the device is done, writing goes on in the background.
 
         Args:
           step: number of steps done; a step that is already saved is left alone.
           ts: pytree of arrays.
           metric: value of `CheckpointConfig.best`, where it was evaluated at this step.
+          notes: JSON that `notes` returns.
 
         Raises:
           NonFiniteError: `ts` holds a NaN or an infinity; nothing is written.
@@ -94,12 +122,15 @@ class Checkpoints:
         digest, finite = digests(ts)
         if not finite:
             raise NonFiniteError(f"the state at step {step} holds values that are not finite")
+        meta = {"step": step, "digests": digest, "leaves": leaves_of(ts), "metric": metric, "notes": dict(notes or {})}
+        if metric is not None:
+            self._metrics[step] = float(metric)
         self._manager.save(
             step,
             args=self._ocp.args.Composite(
-                state=self._ocp.args.StandardSave(ts), meta=self._ocp.args.JsonSave({"step": step, "digests": digest})
+                state=self._ocp.args.StandardSave(ts),
+                meta=self._ocp.args.JsonSave(meta | {"digest": _digest_of(meta)}),
             ),
-            metrics=None if metric is None else {"best": float(metric)},
             force=True,
         )
 
@@ -107,25 +138,36 @@ class Checkpoints:
         """Returns when every started save is committed; raises what went wrong in the background."""
         self._manager.wait_until_finished()
 
-    def restore_latest(self, abstract: Any) -> tuple[int, Any] | None:
-        """Returns (step, state) of the newest sound checkpoint, or None where there is none.
+    def notes(self, step: int) -> dict[str, Any]:
+        """Returns what `save` was given with a sound checkpoint."""
+        return self._read_meta(step)["notes"]
 
-        A damaged one (unreadable, or its digests do not match) is reported in one line, moved aside to
-        `damaged_checkpoints/`, and the one before is tried.
+    def restore_latest(self, abstract: Any) -> tuple[int, Any] | None:
+        """Returns (step, state) of the newest sound checkpoint, or None where there never was one.
+
+        A damaged one (lost or changed bytes) is reported in one line, moved aside to `damaged_checkpoints/`, and the
+        one before is tried.
 
         Args:
           abstract: pytree of ShapeDtypeStructs with shardings.
+
+        Raises:
+          UserError: all are damaged; the state of the program is another one; a file may not be read.
         """
         for step in reversed(self.steps()):
             state, fault = self._try_restore(step, abstract)
             if fault is None:
                 return step, state
             self._set_aside(step, fault)
+        if self.damaged.is_dir() and any(self.damaged.iterdir()):
+            raise UserError(
+                f"no checkpoint of {self.directory.parent} is sound (see {self.damaged}); --restart begins anew"
+            )
         return None
 
     def restore_best(self, abstract: Any) -> tuple[int, Any] | None:
         """Returns (step, state) of the best checkpoint by `CheckpointConfig.best`, or None where none was evaluated."""
-        step = self._manager.best_step()
+        step = self._policy.best(self.steps()) if self._policy else None
         if step is None:
             return None
         state, fault = self._try_restore(step, abstract)
@@ -134,19 +176,35 @@ class Checkpoints:
             return None
         return step, state
 
+    def _read_meta(self, step: int) -> dict[str, Any]:
+        """Returns the JSON beside a state.
+
+        Raises:
+          Damage: it is lost or changed.
+        """
+        try:
+            meta = dict(
+                self._manager.restore(step, args=self._ocp.args.Composite(meta=self._ocp.args.JsonRestore()))["meta"]
+            )
+            digest = meta.pop("digest")
+        except Exception as error:  # orbax raises bare Exceptions for damaged files, so nothing narrower would do
+            _refuse_unreadable(error)
+            raise Damage(f"its description cannot be read ({_first_line(error)})") from error
+        if digest != _digest_of(meta):
+            raise Damage("its description changed on disk")
+        return meta
+
     def _try_restore(self, step: int, abstract: Any) -> tuple[Any, str | None]:
-        args = self._ocp.args.Composite(
-            state=self._ocp.args.StandardRestore(abstract), meta=self._ocp.args.JsonRestore()
-        )
         state, fault = None, None
         try:
-            restored = self._manager.restore(step, args=args)
-            state = restored["state"]
-            fault = _mismatch(restored["meta"]["digests"], digests(state)[0])
-        except Exception as error:  # orbax raises bare Exceptions for damaged files, so nothing narrower would do
-            fault = (
-                f"it cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''})"
-            )
+            meta = self._read_meta(step)
+            if wrong := _first_difference(meta["leaves"], leaves_of(abstract)):
+                raise UserError(f"checkpoint {step} of {self.directory.parent} is of another program: {wrong}")
+            args = self._ocp.args.Composite(state=self._ocp.args.StandardRestore(abstract))
+            state = self._restore_state(step, args)
+            fault = _mismatch(meta["digests"], digests(state)[0])
+        except Damage as error:
+            fault = str(error)
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
@@ -154,18 +212,53 @@ class Checkpoints:
                 fault = fault or "another process cannot read it"
         return state, fault
 
+    def _restore_state(self, step: int, args: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=args)["state"]
+        except Exception as error:  # as above
+            _refuse_unreadable(error)
+            raise Damage(f"it cannot be read ({_first_line(error)})") from error
+
     def _set_aside(self, step: int, fault: str) -> None:
-        target = self.directory.parent / "damaged_checkpoints"
-        self._say(f"checkpoint {step} is damaged: {fault}; moved to {target}, using the one before")
+        self._say(f"checkpoint {step} is damaged: {fault}; moved to {self.damaged}, using the one before")
         if jax.process_index() == 0:
-            target.mkdir(exist_ok=True)
-            shutil.rmtree(target / str(step), ignore_errors=True)
-            (self.directory / str(step)).rename(target / str(step))
+            self.damaged.mkdir(exist_ok=True)
+            shutil.rmtree(self.damaged / str(step), ignore_errors=True)
+            (self.directory / str(step)).rename(self.damaged / str(step))
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
             multihost_utils.sync_global_devices(f"damaged checkpoint {step}")
+        self._metrics.pop(step, None)
         self._manager.reload()
+
+
+class Damage(Exception):
+    """Bytes of a checkpoint are lost or changed."""
+
+
+def _digest_of(meta: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(meta, sort_keys=True).encode()):08x}"
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
+
+
+def _refuse_unreadable(error: BaseException | None) -> None:
+    """Raises UserError where an error, or one that it came from, says that the machine does not give the bytes out."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE):
+            raise UserError(f"cannot read {error.filename or 'a checkpoint'}: {error.strerror}") from None
+        error = error.__cause__ or error.__context__
+
+
+def _first_difference(saved: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """Returns the first leaf that differs between a checkpoint and the program, in words, or ""."""
+    for path in sorted({*saved, *wanted}):
+        if saved.get(path) != wanted.get(path):
+            return f"{path} is {saved.get(path, 'absent')} there and {wanted.get(path, 'absent')} here"
+    return ""
 
 
 def _mismatch(expected: Mapping[str, str], found: Mapping[str, str]) -> str | None:

@@ -12,6 +12,7 @@ and the type.
 import ast
 import hashlib
 import importlib.util
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,18 @@ from ml_collections import ConfigDict
 
 from jaxrepro.config import RunConfig, to_dict
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.progress import say
 
 # Sections and keys that may differ when a run is resumed: they change what is kept and where it runs, not the result.
 RESUMABLE = ("log", "checkpoint", "parallel", "eval", "train.duration", "data.resident_limit_mb")
+# Keys that have moved; overrides still find them.
+RENAMED = {
+    "l2": "optim.l2",
+    "linear_decay": "optim.linear_tail",
+    "decay.after": "optim.drops",
+    "decay.factor": "optim.drop_factor",
+    **{f"plateau.{name}": f"optim.plateau.{name}" for name in ("factor", "patience", "threshold", "stop_at")},
+}
 LONGEST_NAME = 160  # of a sweep point's folder; file systems end at 255 bytes
 
 
@@ -60,7 +70,17 @@ def load_module(path: str) -> Any:
     if spec is None:
         raise UserError(f"config file {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+    except UserError:
+        raise
+    except Exception as error:
+        line = next(
+            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(file)), 0
+        )
+        raise UserError(f"{file}, line {line}: {type(error).__name__}: {error}") from None
     if not hasattr(module, "get_config"):
         raise UserError(f"config file {path} defines no get_config(preset)")
     return module
@@ -124,6 +144,9 @@ def set_value(config: ConfigDict, path: str, value: Any) -> None:
 
 def override(config: ConfigDict, path: str, text: str) -> None:
     """Applies a command-line override; `text` is a Python literal, or a bare word for a string key."""
+    if path in RENAMED and path.split(".")[0] not in config:
+        say(f"config.{path} is now config.{RENAMED[path]}")
+        path = RENAMED[path]
     current = config
     for name in path.split("."):
         current = current[name] if isinstance(current, ConfigDict) and name in current else None

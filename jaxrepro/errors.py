@@ -16,6 +16,10 @@ class UserError(Exception):
         super().__init__(" ".join(str(message).split()))
 
 
+class MissingData(UserError):
+    """Data, or fonts to render it, are not on this machine: a sweep goes on with its other points."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns "; did you mean 'x'?" for the nearest known name, or "" where none is near."""
     near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)

@@ -130,7 +130,11 @@ class Transition:
 
 @dataclass(frozen=True)
 class Record:
-    """One cell of a table of the paper; the same fields as in `report/reference/*.json`, so a report is a join."""
+    """One cell of a table of the paper; the same fields as in `report/reference/*.json`, so a report is a join.
+
+    `facts` say what the number was measured on, by the names of `report/reference/tasks/*.json`: {"num_classes": 10,
+    "num_train": 4096, …}. Where they differ from those of the published cell, a report keeps the two apart.
+    """
 
     table: str
     row: str
@@ -138,6 +142,7 @@ class Record:
     metric: str
     value: float
     unit: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

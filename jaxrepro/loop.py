@@ -6,6 +6,7 @@
 Order at a boundary: log, transitions before the evaluation, evaluation, other transitions, checkpoint.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -122,11 +123,17 @@ def describe(values: Mapping[str, list[float]]) -> str:
     return "  ".join(f"{k} {np.mean(v):.5g}" for k, v in shown.items())
 
 
-def train(config: RunConfig, experiment: Experiment, workdir: Path) -> Results | None:
+def train(
+    config: RunConfig, experiment: Experiment, workdir: Path, interrupt: Interrupt | None = None
+) -> Results | None:
     """Trains to the last step or an early stop, resuming from the newest sound checkpoint.
+
+    Args:
+      interrupt: of the command that calls, which listens to signals already; without one they are listened to here.
 
     Returns:
       What the run found, or None if SIGTERM or SIGINT asked it to stop: its state is saved and the same call continues.
+      A signal during an evaluator raises KeyboardInterrupt instead: the call continues from the checkpoint before.
 
     Raises:
       NonFiniteError: a logged metric or the state to be saved is not finite.
@@ -135,15 +142,28 @@ def train(config: RunConfig, experiment: Experiment, workdir: Path) -> Results |
     run, began = Run(config, experiment), time.monotonic()
     arrays = run.upload()
     run.program.compile_ahead(arrays["train"])
+    with contextlib.ExitStack() as stack:
+        interrupt = interrupt or stack.enter_context(Interrupt().listening())
+        return _train(config, run, began, arrays, workdir, interrupt)
+
+
+def _train(config, run, began, arrays, workdir, interrupt) -> Results | None:
     with (
         jax.set_mesh(run.mesh),
-        Interrupt().listening() as interrupt,
+        interrupt.noting(),
         Checkpoints(workdir / "checkpoints", config.checkpoint, say=say) as checkpoints,
     ):
         restored = checkpoints.restore_latest(run.program.abstract_state())
         step, ts = restored or (0, run.program.init())
         active = jax.process_index() == 0
-        writer = Writer(workdir, config.seeds, tensorboard=config.log.tensorboard, start_step=step, active=active)
+        writer = Writer(
+            workdir,
+            config.seeds,
+            tensorboard=config.log.tensorboard,
+            start_step=step,
+            promised=checkpoints.notes(step).get("log") if restored else None,
+            active=active,
+        )
         if restored:
             say(f"resuming at step {step} of {run.total}")
         progress = Progress(run.total, step, active=active)
@@ -246,7 +266,8 @@ class Session:
         found: Values = {}
         with self.clock.evaluating():
             for e in evaluators:
-                values, pictures, self.records[e.name] = self.run.evaluate(e, ts, step, self.arrays)
+                with self.interrupt.answering():
+                    values, pictures, self.records[e.name] = self.run.evaluate(e, ts, step, self.arrays)
                 for name, picture in pictures.items():
                     self.writer.picture(step, name, picture)
                 if log and values:
@@ -278,7 +299,7 @@ class Session:
         metric = float(np.mean(evaluated[best])) if best in evaluated else None
         if now or metric is not None or self.run.checkpoint.due(step):
             self.writer.sync()
-            self.checkpoints.save(step, ts, metric)
+            self.checkpoints.save(step, ts, metric, notes={"log": self.writer.log_state})
 
 
 def evaluate(config: RunConfig, experiment: Experiment, workdir: Path) -> Results:

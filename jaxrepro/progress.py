@@ -102,10 +102,19 @@ class Clock:
 
 
 class Interrupt:
-    """Remembers SIGTERM and SIGINT, so that the loop can save and leave; a second SIGINT ends at once."""
+    """SIGTERM and SIGINT for a whole command: training notes them, saves and leaves; everything else ends at once.
+
+        with Interrupt().listening() as interrupt:
+            with interrupt.noting():
+                ...                             # a signal only sets `requested`
+            ...                                 # a signal raises KeyboardInterrupt
+
+    A second SIGINT ends at once everywhere.
+    """
 
     def __init__(self):
         self.requested = False
+        self._noting = False
 
     @contextmanager
     def listening(self) -> Iterator["Interrupt"]:
@@ -117,10 +126,34 @@ class Interrupt:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _note(self, number, frame) -> None:
-        if self.requested and number == signal.SIGINT:
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        self._noting = True
+        try:
+            yield
+        finally:
+            self._noting = False
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Inside `noting`: work that may be left at any moment, such as an evaluator, and repeated.
+
+        Several processes have to leave together, so they note even here.
+        """
+        before, self._noting = self._noting, jax.process_count() > 1
+        if self.requested and not self._noting:
+            self._noting = before
             raise KeyboardInterrupt
+        try:
+            yield
+        finally:
+            self._noting = before
+
+    def _note(self, number, frame) -> None:
+        again = self.requested and number == signal.SIGINT
         self.requested = True
+        if again or not self._noting:
+            raise KeyboardInterrupt
 
     def agreed(self) -> bool:
         """Returns whether any process was asked to stop; all processes call this together."""

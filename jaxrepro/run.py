@@ -8,26 +8,33 @@ presence means that the run is finished. A run that diverged leaves diverged.jso
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import json
 import platform
+import zlib
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 import jaxrepro
-from jaxrepro import config_file, loop, registry, seeds
+from jaxrepro import config_file, loop, registry
 from jaxrepro.checkpoint import NonFiniteError
 from jaxrepro.config import RunConfig, parse
 from jaxrepro.errors import UserError
+from jaxrepro.experiment import Experiment
 from jaxrepro.mesh import leaf_path
-from jaxrepro.progress import say
+from jaxrepro.progress import Interrupt, say
 from jaxrepro.writers import final_metrics, save_picture, write_json
+
+DIGESTED_BYTES = 256 * 2**20  # of an array
 
 
 class Mode(StrEnum):
@@ -47,20 +54,29 @@ def fingerprint(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def run(config: ConfigDict, workdir: Path, *, command: str = "", mode: Mode = Mode.TRAIN) -> bool:
+def run(
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    command: str = "",
+    mode: Mode = Mode.TRAIN,
+    interrupt: Interrupt | None = None,
+) -> bool:
     """Trains (or evaluates) in a run folder and writes its results and report.
 
     Args:
       config: the resolved config.
       workdir: run folder; a run with the same config in it is continued.
       command: what the user typed, for the report.
-      mode: TRAIN or EVAL.
+      mode: TRAIN or EVAL. An evaluation of a run that is not finished goes to evaluation.json, so that the run does not
+        look finished.
+      interrupt: of a command that listens to signals.
 
     Returns:
       False if a signal interrupted it after saving: the same call continues.
 
     Raises:
-      UserError: impossible config, another config in the folder, another process in the folder.
+      UserError: impossible config, another config or other data in the folder, another process in the folder.
       NonFiniteError: the run diverged.
     """
     module = registry.find(config.experiment)
@@ -69,16 +85,23 @@ def run(config: ConfigDict, workdir: Path, *, command: str = "", mode: Mode = Mo
         old = read_json(workdir / "config.json")
         if old:
             config_file.check_resumable(old["config"], plain(config), workdir)
-        if mode == Mode.TRAIN and is_finished(workdir, old, typed):
+        finished = is_finished(workdir, old, typed)
+        if mode == Mode.TRAIN and finished:
             say(f"already finished; to begin anew add --restart\n{report_lines(workdir)}")
             return True
         experiment = module.build(typed)
+        data = data_digest(experiment, typed.seeds[0])
+        check_data(old, data, workdir)
         if jax.process_index() == 0 and mode == Mode.TRAIN:
-            for name in ("results.json", "diverged.json"):
+            for name in ("results.json", "diverged.json", "evaluation.json"):
                 (workdir / name).unlink(missing_ok=True)
-            write_json(workdir / "config.json", {"preset": typed.preset, "command": command, "config": plain(config)})
+            written = {"preset": typed.preset, "command": command, "data": data, "config": plain(config)}
+            write_json(workdir / "config.json", written)
         try:
-            results = (loop.train if mode == Mode.TRAIN else loop.evaluate)(typed, experiment, workdir)
+            if mode == Mode.TRAIN:
+                results = loop.train(typed, experiment, workdir, interrupt)
+            else:
+                results = loop.evaluate(typed, experiment, workdir)
         except NonFiniteError as error:
             if jax.process_index() == 0:
                 write_json(workdir / "diverged.json", {"message": str(error)})
@@ -86,7 +109,7 @@ def run(config: ConfigDict, workdir: Path, *, command: str = "", mode: Mode = Mo
         if results is None:
             return False
         if jax.process_index() == 0:
-            finish(config, typed, workdir, results)
+            finish(config, typed, workdir, results, final=finished or mode == Mode.TRAIN, data=data)
     return True
 
 
@@ -107,8 +130,8 @@ def locked(workdir: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if not (workdir / "config.json").exists():  # nothing began: leave no trace
-                path.unlink()
+            if workdir.exists() and not (workdir / "config.json").exists():  # nothing began: leave no trace
+                path.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):
                     workdir.rmdir()
 
@@ -137,19 +160,52 @@ def is_finished(workdir: Path, old: Mapping[str, Any] | None, config: RunConfig)
 
 
 def move_aside(workdir: Path) -> Path | None:
-    """Renames a run folder to <name>.old-1, -2, …; returns the new name, or None where there is no folder."""
+    """Renames a run folder to <name>.old-1, -2, …; returns the new name, or None where there is no folder.
+
+    Raises:
+      UserError: a process is running in it.
+    """
     if not workdir.exists():
         return None
-    number = 1
-    while (target := workdir.with_name(f"{workdir.name}.old-{number}")).exists():
-        number += 1
-    return workdir.rename(target)
+    with locked(workdir):
+        number = 1
+        while (target := workdir.with_name(f"{workdir.name}.old-{number}")).exists():
+            number += 1
+        return workdir.rename(target)
+
+
+def data_digest(experiment: Experiment, seed: int) -> str:
+    """Returns 8 hex digits over the data of a run: its arrays and its first batch.
+
+    Of large arrays evenly spaced rows are read, `DIGESTED_BYTES` in all.
+    """
+    arrays = [experiment.source.arrays, experiment.given, experiment.source.block(seed, 0, 1)]
+    arrays += [e.arrays for e in experiment.evaluators] + [t.arrays for t in experiment.transitions]
+    crc, seen = 0, set()
+    for leaf in jax.tree.leaves(arrays):
+        if id(leaf) in seen:
+            continue
+        seen.add(id(leaf))
+        leaf = np.asarray(leaf)
+        crc = zlib.crc32(f"{leaf.dtype}{leaf.shape}".encode(), crc)
+        stride = max(1, -(-leaf.nbytes // DIGESTED_BYTES)) if leaf.ndim else 1
+        crc = zlib.crc32(np.ascontiguousarray(leaf[::stride] if leaf.ndim else leaf), crc)
+    return f"{crc:08x}"
+
+
+def check_data(old: Mapping[str, Any] | None, data: str, workdir: Path) -> None:
+    """Raises UserError where a run folder was begun with other data."""
+    before = (old or {}).get("data", data)
+    if before != data:
+        raise UserError(
+            f"the data of {workdir} has changed since the run began (digest {before}, now {data});"
+            " bring the old data back, give another --workdir, or --restart"
+        )
 
 
 def environment() -> dict[str, Any]:
     """Returns the software and hardware of this process."""
     import flax
-    import numpy as np
     import optax
     import orbax.checkpoint
 
@@ -163,27 +219,35 @@ def environment() -> dict[str, Any]:
     }
 
 
-def finish(config: ConfigDict, typed: RunConfig, workdir: Path, results: loop.Results) -> None:
-    """Writes figures, results.json and the report page of a run."""
-    from jaxrepro.report import figures, page
+def finish(
+    config: ConfigDict, typed: RunConfig, workdir: Path, results: loop.Results, *, final: bool, data: str
+) -> None:
+    """Writes figures, the report page, and last results.json of a run; of an unfinished one evaluation.json.
+
+    An evaluation keeps the times of the training.
+    """
+    from jaxrepro.report import page, papers
+    from jaxrepro.report.results import RunResults, earlier_timing, summary
 
     metrics = final_metrics(workdir / "metrics.jsonl", typed.seeds) | results.metrics
-    for name, figure in figures.draw(typed.experiment, results.records).items():
+    for name, figure in papers.find(typed.experiment).figures(results.records).items():
         save_picture(workdir / "figures" / f"{name}.png", figure)
-    content = {
-        "experiment": typed.experiment,
-        "name": typed.name,
-        "preset": typed.preset,
-        "config_fingerprint": fingerprint(plain(config)),
-        "step": results.step,
-        "seeds": list(typed.seeds),
-        "metrics": {k: seeds.summary(v) for k, v in metrics.items()},
-        "records": results.records,
-        "environment": environment(),
-        "timing": results.timing,
-    }
-    page.write_page(workdir, content)
-    write_json(workdir / "results.json", content)
+    found = RunResults(
+        experiment=typed.experiment,
+        name=typed.name,
+        preset=typed.preset,
+        config_fingerprint=fingerprint(plain(config)),
+        step=results.step,
+        seeds=typed.seeds,
+        metrics={k: summary(v) for k, v in metrics.items()},
+        records=results.records,
+        environment=environment(),
+        timing=dataclasses.replace(earlier_timing(workdir / "results.json"), **results.timing),
+        finished=datetime.now().astimezone().isoformat(timespec="seconds"),
+        data_digest=data,
+    )
+    page.write_page(workdir, found)
+    write_json(workdir / ("results.json" if final else "evaluation.json"), found.to_json())
     say(report_lines(workdir))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxrepro.config import SeedMode
 
@@ -66,11 +65,3 @@ def over_seeds(fn: Callable, mode: SeedMode, in_axes: Sequence[int | None] | Non
         return jax.vmap(fn, in_axes=axes_of(args), spmd_axis_name=spmd)(*args)
 
     return unrolled if mode == SeedMode.UNROLL else mapped
-
-
-def summary(values: Sequence[float]) -> float | dict:
-    """Returns the value of a solo run, or {"mean", "std", "values"} over seeds (sample std, n - 1)."""
-    values = [float(v) for v in values]
-    if len(values) == 1:
-        return values[0]
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "values": values}

@@ -8,11 +8,14 @@ resume.
 import json
 import math
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxrepro.progress import say
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -48,14 +51,40 @@ def save_picture(path: Path, picture: Any) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def cut_metrics(path: Path, step: int) -> None:
-    """Drops the lines of metrics.jsonl after `step`, and a last line that was cut off in the middle."""
-    if not path.exists():
-        return
-    lines = path.read_text().split("\n")
-    kept = [line for line in lines[:-1] if json.loads(line)["step"] <= step]
-    if len(kept) + 1 != len(lines) or lines[-1]:
-        write_atomically(path, "".join(line + "\n" for line in kept))
+def cut_metrics(path: Path, step: int, promised: Mapping[str, int] | None = None) -> str:
+    """Drops the lines of metrics.jsonl after `step`, a last line that was cut off, and lines that cannot be read.
+
+    Args:
+      promised: `Writer.log_state` of the checkpoint at `step`: the bytes that the kept lines must be.
+
+    Returns:
+      What is lost or doubtful, in one line, or "".
+    """
+    data = path.read_bytes() if path.exists() else b""
+    lines = data.split(b"\n")[:-1]
+    steps = [_step_of(line) for line in lines]
+    kept = b"".join(line + b"\n" for line, s in zip(lines, steps, strict=True) if s is not None and s <= step)
+    if kept != data:
+        write_atomically(path, kept)
+    if promised is None or promised == log_state(kept):
+        return ""
+    unreadable = sum(s is None for s in steps)
+    found = f"{unreadable} unreadable lines were dropped" if unreadable else "some of its lines are lost or changed"
+    return f"{path} was damaged: {found}; training goes on from its checkpoint, curves before step {step} may have gaps"
+
+
+def _step_of(line: bytes) -> int | None:
+    """Returns the step of a line of metrics.jsonl, or None where it is damaged."""
+    try:
+        entry = json.loads(line)
+        return entry["step"] if {"split", "seed"} <= entry.keys() and isinstance(entry["step"], int) else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def log_state(data: bytes) -> dict[str, int]:
+    """Returns what tells metrics.jsonl from a damaged one."""
+    return {"bytes": len(data), "crc": zlib.crc32(data)}
 
 
 class Writer:
@@ -65,15 +94,26 @@ class Writer:
     """
 
     def __init__(
-        self, workdir: Path, run_seeds: Sequence[int], *, tensorboard: bool, start_step: int, active: bool = True
+        self,
+        workdir: Path,
+        run_seeds: Sequence[int],
+        *,
+        tensorboard: bool,
+        start_step: int,
+        promised: Mapping[str, int] | None = None,
+        active: bool = True,
     ):
         self.workdir, self.run_seeds, self.active = Path(workdir), tuple(run_seeds), active
         self._file = self._board = None
+        self.log_state: dict[str, int] = {}
         if not active:
             return
         self.workdir.mkdir(parents=True, exist_ok=True)
-        cut_metrics(self.workdir / "metrics.jsonl", start_step)
-        self._file = (self.workdir / "metrics.jsonl").open("a")
+        path = self.workdir / "metrics.jsonl"
+        if damage := cut_metrics(path, start_step, promised):
+            say(damage)
+        self.log_state = log_state(path.read_bytes() if path.exists() else b"")
+        self._file = path.open("a")
         if tensorboard:
             from tensorboardX import SummaryWriter
 
@@ -87,7 +127,10 @@ class Writer:
             numbers = {k: float(v[i]) for k, v in values.items()}
             line = {"step": step, "split": split, "seed": seed}
             line |= {k: v if math.isfinite(v) else None for k, v in numbers.items()}
-            self._file.write(json.dumps(line) + "\n")
+            text = json.dumps(line) + "\n"
+            self._file.write(text)
+            crc = zlib.crc32(text.encode(), self.log_state["crc"])
+            self.log_state = {"bytes": self.log_state["bytes"] + len(text), "crc": crc}
             if self._board:
                 suffix = f"/seed{seed}" if len(self.run_seeds) > 1 else ""
                 for k, v in numbers.items():
@@ -121,7 +164,9 @@ class Writer:
 def final_metrics(path: Path, run_seeds: Sequence[int]) -> dict[str, list[float]]:
     """Returns the last value of every metric in metrics.jsonl as {"split/name": [one number per seed]}."""
     found: dict[str, dict[int, float]] = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().splitlines():
+        if _step_of(line) is None:
+            continue
         entry = json.loads(line)
         split, seed = entry.pop("split"), entry.pop("seed")
         del entry["step"]

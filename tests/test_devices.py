@@ -43,11 +43,18 @@ def test_parameters_split_over_a_model_axis_match_one_device(one_device, tmp_pat
     assert_close(tmp_path / "run", one_device)
 
 
-def test_a_batch_that_does_not_split_over_the_devices_is_refused(tmp_path):
-    env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    done = launching.launch(tmp_path / "run", SHORT | {"train.batch_size": 12}, **env)
-    assert done.returncode == 2
-    assert "config.train.batch_size is 12; it must be a multiple of 8" in done.stderr
+def test_a_batch_that_does_not_split_over_the_devices_is_computed_by_each_with_a_line_of_warning(tmp_path):
+    changes, eight = SHORT | {"train.batch_size": 1}, "--xla_force_host_platform_device_count=8"
+    runs = {"one": launching.launch(tmp_path / "one", changes)}
+    runs["eight"] = launching.launch(tmp_path / "eight", changes, XLA_FLAGS=eight)
+    assert [done.returncode for done in runs.values()] == [0, 0], runs["eight"].stderr
+    assert launching.results(tmp_path / "eight")["environment"]["device"].startswith("8 x")
+    assert_close(tmp_path / "eight", tmp_path / "one")
+    warnings = {k: [line for line in done.stderr.splitlines() if "batch_size" in line] for k, done in runs.items()}
+    assert warnings["one"] == []
+    assert len(warnings["eight"]) == 1
+    assert "config.train.batch_size is 1, which 8 devices cannot share" in warnings["eight"][0]
+    assert "such as 8, would be split" in warnings["eight"][0]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import launching
 import pytest
 
 import launch
+from jaxrepro.report.runs import read_run
 
 
 def run_main(capsys, *arguments):
@@ -111,6 +112,16 @@ def test_a_run_leaves_the_files_of_the_contract(tiny_run):
     assert not list(workdir.rglob("*.tmp*"))
 
 
+def test_the_report_reads_exactly_what_the_run_wrote_and_says_how_long_it_took(tiny_run):
+    workdir, _ = tiny_run
+    run = read_run(workdir)
+    assert set(json.loads((workdir / "config.json").read_text())) == {"preset", "command", "config"}
+    assert run.results.to_json() == launching.results(workdir)
+    assert run.results.timing.seconds > 0
+    assert run.results.timing.steps == 60
+    assert "Finished at step 60, 3 seeds (0, 1, 2), in " in (workdir / "report.html").read_text()
+
+
 def test_several_seeds_are_reported_with_mean_and_std(tiny_run):
     workdir, _ = tiny_run
     loss = launching.results(workdir)["metrics"]["train/loss"]
@@ -163,3 +174,30 @@ def test_a_sweep_runs_its_points_and_skips_the_finished(tmp_path):
     assert {r["row"] for r in launching.results(point)["records"]} == {"fixed beta=1 1x"}
     again = launching.launch(tmp_path / "run", tiny, "--sweep_index=1")
     assert "already finished" in again.stderr
+
+
+def test_a_sweep_skips_a_point_whose_data_is_missing_and_lists_it_at_the_end(monkeypatch, capsys, tmp_path):
+    import jaxrepro.run
+    from jaxrepro.errors import MissingData
+
+    ran = []
+
+    def fake(config, workdir, **options):
+        if workdir.name == "mnist":
+            raise MissingData("cannot download tfds:mnist: no network")
+        ran.append(workdir.name)
+        return True
+
+    monkeypatch.setattr(jaxrepro.run, "run", fake)
+    if not launch.FLAGS.is_parsed():
+        launch.FLAGS(["launch.py"])
+    points = [({}, tmp_path / name) for name in ("mnist", "letters")]
+    assert launch.run_points(points, lambda point: None) == launch.FAILED
+    assert ran == ["letters"]
+    lines = capsys.readouterr().err.splitlines()
+    assert "1 of 2 points did not finish; the same command tries them again:" in lines
+    assert lines[-1] == "  mnist: cannot download tfds:mnist: no network" or "mnist: cannot download" in "\n".join(
+        lines
+    )
+    with pytest.raises(MissingData):
+        launch.run_points(points[:1], lambda point: None)

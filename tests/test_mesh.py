@@ -55,8 +55,3 @@ def test_a_function_over_seeds_sees_one_seed_at_a_time(mode):
     stacked = {"w": jnp.arange(6.0).reshape(2, 3)}
     found = seeds.over_seeds(step, mode, in_axes=(0, None))(stacked, jnp.float32(2))
     np.testing.assert_array_equal(found["w"], 2 * stacked["w"])
-
-
-def test_the_summary_of_seeds_is_mean_and_sample_std():
-    assert seeds.summary([2.0]) == 2.0
-    assert seeds.summary([1.0, 2.0, 3.0]) == {"mean": 2.0, "std": 1.0, "values": [1.0, 2.0, 3.0]}

@@ -1,5 +1,6 @@
 """What the README shows is what works: its example runs, and its commands are valid."""
 
+import json
 import re
 import shlex
 
@@ -36,6 +37,10 @@ def test_the_worked_example_trains_and_reports(tmp_path, monkeypatch):
     found = launching.results(workdir)
     assert found["metrics"]["test/accuracy"] > 0.9
     assert found["records"][0]["row"] == "perceptron"
+    assert (workdir / "figures" / "confusion.png").stat().st_size > 10_000
+    rates = [json.loads(line)["learning_rate"] for line in (workdir / "metrics.jsonl").open() if '"train"' in line]
+    assert rates[1:] == sorted(rates[1:], reverse=True), "a cosine falls after its warm-up"
+    assert rates[-1] < 0.01 * max(rates)
     assert "perceptron" in (workdir / "report.html").read_text() or "accuracy" in (workdir / "report.html").read_text()
 
 

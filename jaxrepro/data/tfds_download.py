@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jaxrepro.data.cache import locked
-from jaxrepro.errors import UserError, unknown
+from jaxrepro.errors import MissingData, UserError, unknown
 
 _CONNECT_SECONDS = 5
 _ALL_SECONDS = 12  # looking up a name can take longer than its connection may
@@ -41,9 +41,9 @@ def prepare(name: str, dirs: Sequence[Path], smoke_command: str | None) -> Path:
     alternative = f"put a prepared copy at {target}, or use embedded data: {embedded}"
     fault = unreachable(_urls(builder))
     if fault:
-        raise UserError(f"cannot download tfds:{name}: {fault}; {alternative}")
+        raise MissingData(f"cannot download tfds:{name}: {fault}; {alternative}")
     if _uses_tensorflow(builder) and importlib.util.find_spec("tensorflow") is None:
-        raise UserError(f"preparing tfds:{name} needs TensorFlow: pip install -e .[datasets]; or {alternative}")
+        raise MissingData(f"preparing tfds:{name} needs TensorFlow: pip install -e .[datasets]; or {alternative}")
     with locked(target):
         if not (target / "dataset_info.json").exists():
             _download(name, _builder(name, dirs[0]), alternative)
@@ -113,9 +113,9 @@ def _download(name: str, builder: Any, alternative: str) -> None:
     try:
         builder.download_and_prepare()
     except ModuleNotFoundError as error:
-        raise UserError(
+        raise MissingData(
             f"preparing tfds:{name} needs {error.name}: pip install -e .[datasets]; or {alternative}"
         ) from error
     except (requests.RequestException, OSError, AssertionError) as error:
         # TFDS asserts that files which only a person can download have been put in place.
-        raise UserError(f"cannot prepare tfds:{name} ({error}); {alternative}") from error
+        raise MissingData(f"cannot prepare tfds:{name} ({error}); {alternative}") from error

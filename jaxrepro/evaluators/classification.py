@@ -40,6 +40,7 @@ def classifier_test(
         drawn = {
             "confusion": mistakes.draw_confusion(matrix, names),
             "mistakes": mistakes.draw_mistakes(np.asarray(arrays["image"]), found, names),
+            "most_confused": mistakes.draw_most_confused(np.asarray(arrays["image"]), found, names),
             **{name: draw() for name, draw in (pictures or {}).items()},
         }
         shown = {name: picture for name, picture in drawn.items() if picture is not None}

@@ -115,6 +115,7 @@ def svm_table(
     def evaluate(state, arrays, context) -> Evaluation:
         metrics: dict[str, float] = {}
         records: list[Record] = []
+        facts = {"num_classes": num_classes, "num_train": len(train.labels), "num_test": len(test.labels)}
         for extractor in extractors:
             variables = extractor.variables(state)
             vectors = {s: functions[extractor.row](variables, a["images"]) for s, a in arrays.items()}
@@ -124,7 +125,8 @@ def svm_table(
             found = {s: float(linear_svm.accuracy(weights, vectors[s], arrays[s]["labels"])) for s in arrays}
             metrics |= {f"{short(extractor.row)}/accuracy": found["test"], f"{short(extractor.row)}/c": c}
             records += [
-                Record("table1", extractor.row, f"{name} {s}", "accuracy", 100 * v, "percent") for s, v in found.items()
+                Record("table1", extractor.row, f"{name} {s}", "accuracy", 100 * v, "percent", facts)
+                for s, v in found.items()
             ]
         return Evaluation(metrics, records=records)
 

@@ -46,7 +46,7 @@ def interval(accuracies: np.ndarray) -> float:
 
 def few_shot_test(
     task: Task, row: str, trained_on: str, tests: Mapping[str, ClassTable], languages: np.ndarray, num_test: int,
-    look: Look,
+    look: Look, facts: Mapping[str, Mapping[str, Any]],
 ) -> Evaluator:  # fmt: skip
     """Returns the evaluator of the best weights at the end of a run.
 
@@ -56,6 +56,7 @@ def few_shot_test(
       tests: attribute -> table of its test classes.
       languages: of every image of the data that the tables were taken from, text [M].
       num_test: episodes of each attribute.
+      facts: attribute -> facts of the records of its task.
     """
     arrays = {attribute: dict(table.arrays) for attribute, table in tests.items()}
     order = sorted(tests, key=lambda attribute: attribute != trained_on)
@@ -77,9 +78,10 @@ def few_shot_test(
                 f"interval_95_{attribute}": interval(found["accuracy"]),
                 f"loss_{attribute}": found["loss"].mean(),
             }
+            known = facts[attribute]
             records += [
-                Record(TABLE, row, column, "accuracy", found["accuracy"].mean(), "percent"),
-                Record(TABLE, row, column, "interval_95", interval(found["accuracy"]), "points"),
+                Record(TABLE, row, column, "accuracy", found["accuracy"].mean(), "percent", known),
+                Record(TABLE, row, column, "interval_95", interval(found["accuracy"]), "points", known),
             ]
             grid = grid_accuracies(task, look, variables, given, here.fold(1).key)
             spoken = accuracy_by(languages[tests[attribute].rows], found, task.shape.shots)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from jaxrepro.data import Table
+from jaxrepro.report import style
 
 MOST_POINTS = 1500  # of a split
 PANELS = (("rotation", "scale"), ("translation_x", "translation_y"), ("label", "font"))
 WORDS = {"rotation": "rotation (rad)", "label": "character (number)", "font": "font (number)"}
-COLOURS = {"train": "#64748b", "valid": "#d97706", "test": "#2563eb"}
 
 
 def draw_splits(tables: Mapping[str, Table]) -> Any:
@@ -27,14 +27,11 @@ def draw_splits(tables: Mapping[str, Table]) -> Any:
     figure = Figure(figsize=(4.3 * len(panels), 4.2), layout="constrained")
     chosen = {name: _some_rows(table) for name, table in tables.items()}
     for ax, (x, y) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        style.style_axes(ax, xlabel=WORDS.get(x, x.replace("_", " ")), ylabel=WORDS.get(y, y.replace("_", " ")))
         for name, rows in chosen.items():
-            ax.scatter(
-                _spread(rows[x]), _spread(rows[y]), s=4, alpha=0.6, linewidths=0, color=COLOURS.get(name), label=name
-            )
-        ax.set(xlabel=WORDS.get(x, x.replace("_", " ")), ylabel=WORDS.get(y, y.replace("_", " ")))
-        ax.spines[["top", "right"]].set_visible(False)
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False, markerscale=4)
+            points = [_spread(rows[axis], seed) for seed, axis in enumerate((x, y))]
+            ax.scatter(*points, s=4, alpha=0.6, linewidths=0, color=style.SPLITS.get(name), label=name)
+    style.add_legend(figure, [ax], markerscale=4)
     return figure
 
 
@@ -43,8 +40,11 @@ def _some_rows(table: Table) -> dict[str, np.ndarray]:
     return table.take(np.sort(order[:MOST_POINTS]))
 
 
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Returns class numbers moved by a random part of their distance, so that points do not hide each other."""
+def _spread(values: np.ndarray, seed: int) -> np.ndarray:
+    """Returns class numbers moved by a random part of their distance, so that points do not hide each other.
+
+    The axes of a panel need two seeds: with one, every class would be a diagonal stroke.
+    """
     if not np.issubdtype(values.dtype, np.integer):
         return values
-    return values + np.random.default_rng(values.size).uniform(-0.35, 0.35, values.shape)
+    return values + np.random.default_rng(seed).uniform(-0.35, 0.35, values.shape)

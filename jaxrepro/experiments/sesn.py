@@ -221,12 +221,14 @@ def make_test(config: Config, tasks: Mapping[str, Task], arrays: Mapping) -> Eva
         arrays = jax.tree.map(lambda a: a[context.seed_index], arrays)
         best = {name: chosen_variables(classifier) for name, classifier in state.items()}
         metrics, records = {}, []
+        sizes = {f"num_{split}": getattr(config.realisation, f"num_{split}") for split in ("train", "valid")}
+        facts = sizes | {"num_test": len(arrays["label"]), "num_classes": int(arrays["label"].max()) + 1}
         for method in config.model.methods:
             name = member_name(method)
             found = {k: float(v) for k, v in measure[name](best[name], arrays).items()}
             metrics |= {prefix(config, name) + k: v for k, v in found.items()}
             records += [
-                Record("table2", method, cell_column(config, method), "error", found["error"], "percent"),
+                Record("table2", method, cell_column(config, method), "error", found["error"], "percent", facts),
                 Record("table2", method, "params", "num_params", num_parameters(state[name]), "count"),
             ]
         digits = equivariance.least_shrunk(arrays["image"], arrays["scale"])

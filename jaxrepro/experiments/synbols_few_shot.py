@@ -227,7 +227,10 @@ def build(config: Config) -> Experiment:
     )
     tests = {str(attribute): parts["test"] for attribute, parts in tables.items()}
     row, trained_on = str(config.method.name), str(config.episodes.train)
-    test = few_shot_test(task, row, trained_on, tests, languages, config.episodes.num_test, config.eval.look)
+    shape = config.episodes.shape
+    known = {"num_images": len(languages), "ways": shape.ways, "shots": shape.shots}
+    facts = {str(a): known | {"num_classes": sum(len(t.names) for t in parts.values())} for a, parts in tables.items()}
+    test = few_shot_test(task, row, trained_on, tests, languages, config.episodes.num_test, config.eval.look, facts)
     return Experiment(
         source=source,
         init=init,

@@ -3,6 +3,7 @@
     python -m jaxrepro.report runs/yoto_cifar-paper --out=report     # the paper's tables and figures
     from jaxrepro.report.page import write_page                      # report.html of one run
 
-`runs.py` reads run folders, `reference.py` the published numbers, `tables.py` joins the two, `curves.py` and `yoto.py`
-compute and draw, `page.py` writes HTML, `figures.py` lists the figures that need several runs.
+`results.py` is what a run writes, `runs.py` reads run folders, `reference.py` the published numbers, `merge.py` joins
+runs and `comparison.py` sets both side by side; `grids.py` lays tables out, `page.py` and `html.py` write pages,
+`curves.py` draws, `style.py` is the look of every figure, `papers/` holds what only one paper needs.
 """

@@ -9,15 +9,20 @@ Without `--out` only the tables are printed, as Markdown.
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jaxrepro.errors import UserError
-from jaxrepro.report import figures
-from jaxrepro.report.page import captions_of, figures_html, render, section
+from jaxrepro.report import html, papers
+from jaxrepro.report.comparison import Comparison, compare
+from jaxrepro.report.grids import grid_of, to_json, to_markdown
+from jaxrepro.report.merge import diverged_records, merge_runs
 from jaxrepro.report.reference import load_reference
-from jaxrepro.report.runs import Run, read_run
-from jaxrepro.report.tables import Table, diverged_records, join, merge_runs, readable, to_html, to_json, to_markdown
+from jaxrepro.report.runs import FinishedRun, by_experiment, read_run
+from jaxrepro.report.text import readable
 from jaxrepro.writers import save_picture, write_atomically, write_json
+
+MOST_NAMED = 12  # runs whose folders are listed
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -35,63 +40,78 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def by_experiment(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.experiment, []).append(run)
-    return groups
+@dataclass(frozen=True)
+class Part:
+    """One experiment of a report: its runs, all their records, and the comparisons with the published numbers."""
+
+    experiment: str
+    runs: list[FinishedRun]
+    records: list[dict]
+    comparisons: list[Comparison]
+
+    @property
+    def intro(self) -> str:
+        several = "s" * (len(self.runs) > 1)
+        return f"Preset {self.runs[0].preset}; {len(self.runs)} run{several}."
 
 
-def markdown_of(experiment: str, runs: Sequence[Run], table: Table) -> str:
-    preset = f"Preset {runs[0].preset}; {len(runs)} run{'s' * (len(runs) > 1)}."
-    return f"## {readable(experiment)}\n\n{preset}\n\n" + (
-        to_markdown(table) if table.lines else "No cells of its tables measured.\n"
-    )
+def make_parts(runs: Sequence[FinishedRun], select: str | None = None) -> list[Part]:
+    """Returns a part per experiment, in the order of the runs."""
+    parts = []
+    for experiment, own in by_experiment(runs).items():
+        published = load_reference(experiment, own[0].version)
+        records = merge_runs(own, select) + diverged_records(own, published)
+        records += papers.find(experiment).derive(own, records, [r for r in runs if r.experiment != experiment])
+        parts.append(Part(experiment, own, records, compare(records, published, complete=True)))
+    everything = [c for part in parts for c in part.comparisons]
+    marked = {part.experiment: papers.find(part.experiment).mark for part in parts}
+    return [replace(p, comparisons=[marked[p.experiment](c, everything) for c in p.comparisons]) for p in parts]
 
 
-def write_report(out: Path, experiments: dict[str, tuple[list[Run], list[dict], Table]]) -> list[Path]:
+def markdown_of(part: Part) -> str:
+    tables = to_markdown(part.comparisons) if part.comparisons else "No cells of its tables measured.\n"
+    return f"## {readable(part.experiment)}\n\n{part.intro}\n\n{tables}"
+
+
+def write_report(out: Path, parts: Sequence[Part]) -> list[Path]:
     """Writes the tables as Markdown, HTML and JSON, and the figures that need several runs; returns their paths."""
-    body, drawn = ["<header><h1>Tables and figures</h1></header>"], []
-    for experiment, (runs, records, table) in experiments.items():
+    shown, drawn = [], []
+    for part in parts:
+        paper = papers.find(part.experiment)
         pictures = []
-        drawings = figures.draw(experiment, records) | figures.draw_runs(experiment, runs)
-        for name, figure in drawings.items():
-            pictures.append(out / "figures" / f"{experiment}_{name}.png")
+        for name, figure in (paper.figures(part.records) | paper.figures_of_runs(part.runs)).items():
+            pictures.append(out / "figures" / f"{part.experiment}_{name}.png")
             save_picture(pictures[-1], figure)
-        captions = {f"{experiment}_{k}": v for k, v in figures.CAPTIONS.items()} | captions_of(out / "figures")
-        intro = f'<p class="soft">Preset {section_text(runs)}.</p>'
-        body.append(section(readable(experiment), intro + figures_html(pictures, captions) + to_html(table)))
+        captions = {f"{part.experiment}_{k}": v for k, v in paper.captions.items()}
+        names = ", ".join(run.folder.name for run in part.runs) if len(part.runs) <= MOST_NAMED else ""
+        shown.append(
+            {
+                "heading": readable(part.experiment),
+                "intro": f"{part.intro} {names}".rstrip(),
+                "pictures": html.read_pictures(pictures, captions),
+                "grids": [grid_of(c) for c in part.comparisons],
+            }
+        )
         drawn += pictures
     texts = {
-        "tables.md": "\n".join(markdown_of(e, runs, table) for e, (runs, _, table) in experiments.items()),
-        "tables.html": render("Tables and figures", "\n".join(body)),
+        "tables.md": "\n".join(map(markdown_of, parts)),
+        "tables.html": html.fill("tables.html", title="Tables and figures", experiments=shown),
     }
     for name, text in texts.items():
         write_atomically(out / name, text)
-    write_json(out / "tables.json", {e: to_json(table) for e, (_, _, table) in experiments.items()})
+    write_json(out / "tables.json", {part.experiment: to_json(part.comparisons) for part in parts})
     return [*(out / name for name in texts), out / "tables.json", *drawn]
-
-
-def section_text(runs: Sequence[Run]) -> str:
-    import html
-
-    return html.escape(f"{runs[0].preset}; runs: {', '.join(run.run_dir.name for run in runs)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, or 2 with one line on stderr when the input is wrong."""
     options = parse_arguments(arguments)
     try:
-        experiments = {}
-        for experiment, runs in by_experiment([read_run(d) for d in dict.fromkeys(options.run_dirs)]).items():
-            published = load_reference(experiment, runs[0].version)
-            records = merge_runs(runs, options.select) + diverged_records(runs, published)
-            records += figures.derive(experiment, runs, records)
-            experiments[experiment] = (runs, records, join(records, published, complete=True))
+        parts = make_parts([read_run(d) for d in dict.fromkeys(options.run_dirs)], options.select)
         if options.out is None:
-            print("\n".join(markdown_of(e, runs, table) for e, (runs, _, table) in experiments.items()))
+            print("\n".join(map(markdown_of, parts)))
         else:
-            for path in write_report(Path(options.out), experiments):
+            for path in write_report(Path(options.out), parts):
                 print(path)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

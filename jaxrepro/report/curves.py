@@ -1,18 +1,17 @@
 """Learning curves: one panel per metric, one line per split, mean and spread over seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from jaxrepro.report import style
 from jaxrepro.report.runs import Curve
-from jaxrepro.report.tables import mean_and_std, readable
-from jaxrepro.report.yoto import TITLE, style_axes
+from jaxrepro.report.text import readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SPLIT_COLOURS = {"train": "#64748b", "valid": "#d97706", "test": "#2563eb"}
-OTHER_COLOURS = ("#0f9d6e", "#9333ea", "#dc2626", "#0891b2")
+OTHER_COLOURS = (style.GREEN, style.PURPLE, style.RED, style.CYAN)
 NOT_CURVES = frozenset({"steps_per_second", "examples_per_second", "seconds", "epoch"})
 MAX_PANELS = 24
 
@@ -42,60 +41,25 @@ def draw_curves(curves: Mapping[str, Mapping[str, Curve]]) -> "Figure | None":
         ax.set_xlim(min(steps) - margin, max(steps) + margin)
     for ax in panels[len(names) :]:
         ax.set_axis_off()
-    add_legend(figure, panels[: len(names)])
+    style.add_legend(figure, panels[: len(names)])
     return figure
 
 
 def _draw_panel(ax, name: str, by_split: Mapping[str, Curve]) -> None:
-    style_axes(ax)
-    ax.set_title(readable(name), **TITLE)
-    ax.set_xlabel("step", fontsize=9)
+    style.style_axes(ax, readable(name), xlabel="step")
     finite: list[float] = []
-    for split, colour in colours_of(by_split).items():
-        curve = by_split[split]
-        means, stds = mean_over_seeds(curve)
+    colours = style.colours_for(by_split, style.SPLITS, OTHER_COLOURS)
+    for split, curve in by_split.items():
+        colour = colours[split]
+        means, stds = curve.over_seeds()
         marker = "o" if len(curve.steps) <= 12 else None
         ax.plot(curve.steps, means, color=colour, linewidth=1.6, marker=marker, markersize=4, label=split)
         if len(curve.values) > 1:
-            low, high = ([m + sign * s for m, s in zip(means, stds)] for sign in (-1, 1))
-            ax.fill_between(curve.steps, low, high, color=colour, alpha=0.18, linewidth=0)
+            style.draw_band(ax, curve.steps, means, stds, colour)
         finite += [v for v in means if math.isfinite(v)]
     if not finite:
-        ax.text(0.5, 0.5, "no finite values", transform=ax.transAxes, ha="center", va="center", color="#64748b")
+        ax.text(0.5, 0.5, "no finite values", transform=ax.transAxes, ha="center", va="center", color=style.GREY)
     elif min(finite) > 0 and max(finite) / min(finite) > 100:
         ax.set_yscale("log")
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.locator_params(axis="x", nbins=6, integer=True)
-
-
-def colours_of(by_split: Mapping[str, Curve]) -> dict[str, str]:
-    """Returns a colour for every split: fixed ones for train, valid and test, then others in order."""
-    others = iter(OTHER_COLOURS * (1 + len(by_split) // len(OTHER_COLOURS)))
-    return {split: SPLIT_COLOURS.get(split) or next(others) for split in by_split}
-
-
-def mean_over_seeds(curve: Curve) -> tuple[list[float], list[float]]:
-    """Returns mean and sample standard deviation per step over the seeds that are finite there (nan without any)."""
-    means, stds = [], []
-    for values in zip(*curve.values):
-        finite = [v for v in values if math.isfinite(v)]
-        mean, std = mean_and_std(finite) if finite else (math.nan, None)
-        means.append(mean)
-        stds.append(std or 0.0)
-    return means, stds
-
-
-def add_legend(figure: "Figure", panels: Sequence) -> None:
-    """One legend for all panels, above them."""
-    entries = {}
-    for ax in panels:
-        for handle, label in zip(*ax.get_legend_handles_labels()):
-            entries.setdefault(label, handle)
-    figure.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside upper right",
-        ncols=len(entries),
-        frameon=False,
-        fontsize=10,
-    )

@@ -8,92 +8,77 @@ from pathlib import Path
 from typing import Any
 
 from jaxrepro.errors import UserError
+from jaxrepro.report.numbers import as_number, mean_and_std
+from jaxrepro.report.results import RunResults, read_json, read_results
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run, or one whose results are handed over before they are written.
+class FinishedRun:
+    """A run that is finished, or whose results are handed over before they are written, or that diverged.
 
     Attributes:
-      run_dir: its folder.
-      results: what results.json holds; of a run that diverged {"experiment", "preset", "diverged": message}.
-      config: what config.json holds: {"preset", "command", "config": {...}}; {} where there is none.
+      folder: the run folder.
+      config: the resolved config, nested dicts.
+      command: what the user typed, "" if unknown.
+      results: None of a run that diverged.
+      diverged: what was not finite and when; "" for a run that reached its end.
     """
 
-    run_dir: Path
-    results: Mapping[str, Any]
+    folder: Path
     config: Mapping[str, Any]
+    command: str
+    results: RunResults | None
+    diverged: str = ""
 
     @property
     def experiment(self) -> str:
-        return str(self.results.get("experiment", "?"))
+        return str(self.config["experiment"])
 
     @property
     def preset(self) -> str:
-        return str(self.results.get("preset") or self.config.get("preset") or "?")
+        return str(self.config["preset"])
 
     @property
     def records(self) -> list[dict]:
-        return list(self.results.get("records") or [])
-
-    @property
-    def diverged(self) -> str:
-        """What was not finite and when; "" for a run that reached its end."""
-        return str(self.results.get("diverged", ""))
+        return [dict(r) for r in self.results.records] if self.results else []
 
     @property
     def row(self) -> str:
         """The row of the paper's table that the config says the run is, "" where it says nothing."""
-        return str((self.config.get("config") or {}).get("row", ""))
+        return str(self.config.get("row", ""))
 
     @property
     def version(self) -> str:
         """The version of the data that the config says the run is measured on ("v1"), "" where there is only one."""
-        return str((self.config.get("config") or {}).get("version", ""))
-
-    @property
-    def command(self) -> str:
-        return command_text(self.config.get("command") or self.results.get("command"))
+        return str(self.config.get("version", ""))
 
 
-def command_text(command: str | Sequence[str] | None) -> str:
-    """Returns a command, given as text or as a list of words, as text to paste; "" without one."""
-    import shlex
+def read_run(folder: str | Path, results: RunResults | None = None) -> FinishedRun:
+    """Reads a finished run, or one that diverged, which has no results.
 
-    if not command:
-        return ""
-    return command if isinstance(command, str) else shlex.join(str(word) for word in command)
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON ({error}); run the experiment again") from None
-
-
-def read_run(run_dir: str | Path) -> Run:
-    """Reads a finished run, or one that diverged, which has no records.
+    Args:
+      folder: that `launch.py` wrote.
+      results: what results.json will hold, where it is not written yet.
 
     Raises:
       UserError: no such folder, not a run folder, or not finished; says how to finish it.
     """
-    run_dir = Path(run_dir)
-    if not run_dir.is_dir():
-        raise UserError(f"run folder {run_dir} does not exist; give the folders that launch.py wrote, such as runs/*")
-    config_path, results_path, diverged_path = (run_dir / f"{n}.json" for n in ("config", "results", "diverged"))
-    config = read_json(config_path) if config_path.exists() else {}
-    if results_path.exists():
-        return Run(run_dir, read_json(results_path), config)
-    if not config:
-        raise UserError(
-            f"{run_dir} is not a run folder (neither results.json nor config.json); give folders such as runs/*"
-        )
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"run folder {folder} does not exist; give the folders that launch.py wrote, such as runs/*")
+    config_path, results_path, diverged_path = (folder / f"{n}.json" for n in ("config", "results", "diverged"))
+    if not config_path.exists():
+        raise UserError(f"{folder} is not a run folder (no config.json); give folders such as runs/*")
+    started = read_json(config_path)
+    config, command = started["config"], started["command"]
+    if results is None and results_path.exists():
+        results = read_results(results_path)
+    if results is not None:
+        return FinishedRun(folder, config, command, results)
     if diverged_path.exists():
-        results = {k: (config.get("config") or {}).get(k) for k in ("experiment", "preset")}
-        return Run(run_dir, results | {"diverged": read_json(diverged_path)["message"]}, config)
-    command = command_text(config.get("command")) or "the command that started it"
-    raise UserError(f"run {run_dir} is not finished (no results.json); finish it with: {command}")
+        return FinishedRun(folder, config, command, None, read_json(diverged_path)["message"])
+    again = command or "the command that started it"
+    raise UserError(f"run {folder} is not finished (no results.json); finish it with: {again}")
 
 
 @dataclass(frozen=True)
@@ -108,14 +93,23 @@ class Curve:
     steps: list[int]
     values: list[list[float]]
 
+    def over_seeds(self) -> tuple[list[float], list[float]]:
+        """Returns mean and sample standard deviation per step over the seeds that are finite there (nan without)."""
+        means, stds = [], []
+        for values in zip(*self.values, strict=True):
+            finite = [v for v in values if math.isfinite(v)]
+            mean, std = mean_and_std(finite) if finite else (math.nan, None)
+            means.append(mean)
+            stds.append(std or 0.0)
+        return means, stds
+
 
 def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
-    """Reads metrics.jsonl: {metric: {split: Curve}}, in the order of first appearance.
+    """Reads metrics.jsonl, a line per step, split and seed: {metric: {split: Curve}}, in the order of appearance.
 
-    Several seeds come as lines with a "seed" or as lists with one number per seed. A last line that was cut off in the
-    middle is ignored; a value that is null or not a number is nan.
+    A last line that was cut off in the middle is ignored; a value that is null is nan.
     """
-    found: dict[tuple[str, str], dict[int, dict[Any, float]]] = {}
+    found: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
     lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
     for number, text in enumerate(lines, start=1):
         if not text.strip():
@@ -126,22 +120,21 @@ def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
             if number == len(lines):  # no newline after it: the writer was interrupted
                 continue
             raise UserError(f"{path}, line {number} is not JSON; delete that line") from None
-        step, split, seed = line.pop("step"), str(line.pop("split", "train")), line.pop("seed", None)
+        step, split, seed = line.pop("step"), line.pop("split"), line.pop("seed")
         for name, value in line.items():
-            by_seed = dict(enumerate(value)) if isinstance(value, list) else {seed: value}
-            points = found.setdefault((name, split), {}).setdefault(int(step), {})
-            points.update({s: as_number(v) for s, v in by_seed.items()})
+            found.setdefault((name, split), {}).setdefault(step, {})[seed] = as_number(value)
     curves: dict[str, dict[str, Curve]] = {}
     for (name, split), points in found.items():
         steps = sorted(points)
-        run_seeds = list(dict.fromkeys(s for step in steps for s in points[step]))
-        values = [[points[step].get(s, math.nan) for step in steps] for s in run_seeds]
+        seeds = list(dict.fromkeys(seed for step in steps for seed in points[step]))
+        values = [[points[step].get(seed, math.nan) for step in steps] for seed in seeds]
         curves.setdefault(name, {})[split] = Curve(steps, values)
     return curves
 
 
-def as_number(value: Any) -> float:
-    """Returns a finite number, or nan for anything else."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return math.nan
+def by_experiment(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
+    """Returns the runs of every experiment, in the order given."""
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault(run.experiment, []).append(run)
+    return groups

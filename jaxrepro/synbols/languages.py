@@ -14,7 +14,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxrepro.errors import UserError, unknown
+from jaxrepro.errors import MissingData, UserError, unknown
 from jaxrepro.synbols.fonts import Font, FontSet, installed_fonts
 from jaxrepro.synbols.fonts.checks import supported
 
@@ -84,7 +84,7 @@ def _alphabet(language: str, chosen: tuple[str, ...], support_bold: bool, fonts:
     has = {font: supported(font, chosen, support_bold=support_bold) for font in fonts}
     most = max(map(len, has.values()), default=0)
     if most < 2:
-        raise UserError(
+        raise MissingData(
             f"none of the {len(fonts)} fonts found can write {language}; "
             f"`python -m jaxrepro.synbols fonts --language={language}` lists packages that can"
         )

@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contexts import at_end
 
 from jaxrepro.errors import UserError
 from jaxrepro.evaluators import classifier, features, latents, losses_table, samples
+from jaxrepro.experiment import When
 from jaxrepro.layers.guided import guided_leaky_relu
 from jaxrepro.training.batched import map_batches
 
-KEY = jax.random.key(0)
+END = When(end=True)
 
 
 def images(num, seed=0, size=8):
@@ -24,7 +26,6 @@ def sampler(generate, latent=2):
         draw=lambda key, num: jax.random.normal(key, (num, latent)),
         generate=generate,
         fixed=lambda state: jnp.zeros((64, latent)),
-        step=lambda state: jnp.int32(7),
     )
 
 
@@ -47,19 +48,18 @@ def test_diversity_is_1_for_data_and_0_for_a_collapsed_generator():
     data = images(300)
     for rows, expected in ((lambda z: jnp.arange(len(z)), 1.0), (lambda z: jnp.zeros(len(z), int), 0.0)):
         s = sampler(lambda state, z, labels, rows=rows: jnp.asarray(data)[rows(z)])
-        evaluator = samples.samples(s, data, split="test", every=1, last=7)
-        found = evaluator.fn(None, evaluator.arrays, KEY)
+        evaluator = samples.samples(s, data, split="test", when=END, last=7)
+        found = evaluator.fn(None, evaluator.arrays, at_end(7))
         assert abs(found.metrics["diversity"] - expected) < 0.01
         assert list(found.pictures) == ["samples"]
-    evaluator = samples.samples(s, data, split="test", every=1, last=8)
-    assert list(evaluator.fn(None, evaluator.arrays, KEY).pictures) == ["samples_step_0000007"]
+    assert list(evaluator.fn(None, evaluator.arrays, at_end(3)).pictures) == ["samples_step_0000003"]
 
 
 def test_a_generator_that_copies_is_found_out():
     train, test = images(150), images(150, seed=1)
     copies = sampler(lambda state, z, labels: jnp.asarray(train)[: len(z)])
-    evaluator = samples.memorisation(copies, train, test, num_samples=100, split="test", every=1)
-    metrics = evaluator.fn(None, evaluator.arrays, KEY).metrics
+    evaluator = samples.memorisation(copies, train, test, num_samples=100, split="test", when=END)
+    metrics = evaluator.fn(None, evaluator.arrays, at_end()).metrics
     assert metrics["train_distance"] < 0.01
     assert metrics["train_distance_of_test"] > 1
 
@@ -118,14 +118,14 @@ def test_arithmetic_generates_a_minus_b_plus_c(by_hand):
     )
     with jax.disable_jit():
         evaluator = latents.arithmetic(
-            samples.Sampler(s.draw, generate, s.fixed, s.step),
+            samples.Sampler(s.draw, generate, s.fixed),
             lambda: judge,
             config=config,
             num_samples=200,
             split="test",
-            every=1,
+            when=END,
         )
-        found = evaluator.fn(None, None, KEY)
+        found = evaluator.fn(None, None, at_end())
     assert set(found.pictures) == {"numbered_samples", "arithmetic"}
     results = np.asarray(seen[-1])
     np.testing.assert_allclose(results[0, 0], a - b + c, atol=1e-5)
@@ -142,9 +142,9 @@ def test_the_judge_learns_and_counts_the_classes_of_samples():
     half = data[np.isin(labels, (0, 2))][:100]
     s = sampler(lambda state, z, labels: jnp.asarray(half))
     evaluator = classifier.class_coverage(
-        s, lambda: judge, "label", data[300:], labels[300:], num_samples=100, split="test", every=1
+        s, lambda: judge, "label", data[300:], labels[300:], num_samples=100, split="test", when=END
     )
-    metrics = evaluator.fn(None, evaluator.arrays, KEY).metrics
+    metrics = evaluator.fn(None, evaluator.arrays, at_end()).metrics
     assert metrics["judge_accuracy"] == 1
     assert metrics["classes_covered"] == 2
     assert abs(metrics["class_entropy"] - np.log(2)) < 0.01
@@ -178,9 +178,9 @@ def test_the_table_has_a_row_per_extractor_and_separable_features_win():
         features.Extractor("pixels + L2-SVM", lambda s: None, lambda v, x: x.reshape(len(x), -1) / 255.0),
     ]
     evaluator = features.svm_table(
-        extractors, *parts, name="CIFAR-10", grid=(1e-2, 1.0), batch_size=30, split="test", every=1
+        extractors, *parts, name="CIFAR-10", grid=(1e-2, 1.0), batch_size=30, split="test", when=END
     )
-    found = evaluator.fn(None, evaluator.arrays, KEY)
+    found = evaluator.fn(None, evaluator.arrays, at_end())
     values = {(r.row, r.column): r.value for r in found.records}
     assert values["DCGAN features + L2-SVM", "CIFAR-10 test"] == 100
     assert values["pixels + L2-SVM", "CIFAR-10 test"] < 80
@@ -197,7 +197,7 @@ def test_guided_backpropagation_passes_positive_gradients_through_positive_input
 def test_the_losses_become_cells_of_table_2_where_the_run_has_a_row():
     state = {name: types.SimpleNamespace(mean=jnp.float32(2), lowest=jnp.float32(1)) for name in ("generator",)}
     for row, num in (("", 0), ("Beta = 0.9", 2)):
-        found = losses_table.losses_table(lambda s: s, row, split="train", every=1).fn(state, None, KEY)
+        found = losses_table.losses_table(lambda s: s, row, split="train", when=END).fn(state, None, at_end())
         assert found.metrics == {"mean_loss_generator": 2, "lowest_loss_generator": 1}
         assert len(found.records) == num
     assert {(r.row, r.column, r.metric, r.value) for r in found.records} == {

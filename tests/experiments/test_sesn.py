@@ -8,16 +8,28 @@ import jax.numpy as jnp
 import launching
 import numpy as np
 import pytest
+from contexts import at, at_end
 
 from jaxrepro import config_file, loop
-from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, Precision, TrainConfig, parse
+from jaxrepro.config import (
+    CheckpointConfig,
+    DataConfig,
+    EvalConfig,
+    LogConfig,
+    OptimConfig,
+    Precision,
+    TrainConfig,
+    parse,
+)
 from jaxrepro.data import mnist_scale
 from jaxrepro.errors import UserError
 from jaxrepro.evaluators import equivariance
 from jaxrepro.experiments import sesn
 from jaxrepro.models.mnist_scale import COLUMNS, MODELS
-from jaxrepro.report.sesn import partner
+from jaxrepro.report.papers.sesn import partner
 from jaxrepro.step import QUICK_COMPILE
+from jaxrepro.training.precision import apply_in
+from jaxrepro.training.selection import LARGEST
 
 KEY = jax.random.key(0)
 
@@ -31,6 +43,7 @@ def tiny(**changes):
         "experiment": "sesn",
         "name": "sesn_mnist_scale",
         "train": TrainConfig(duration="4 epochs", batch_size=16),
+        "optim": OptimConfig(lr=0.01, schedule="drops", drops=("50%", "75%")),
         "data": DataConfig(source="mnist5k"),
         "realisation": sesn.RealisationConfig(num_train=120, num_valid=40, num_test=50),
         "model": sesn.ModelConfig(method="CNN", channels=(2, 2, 2), hidden=4, dropout=0.2),
@@ -54,16 +67,10 @@ def finished(tmp_path_factory):
 def test_the_learning_rate_drops_tenfold_after_epochs_20_and_40():
     config = config_of()
     steps_per_epoch = 79  # of 10,000 images in batches of 128, the last of 16
-    tx = sesn.make_tx(config, steps_per_epoch)
-    params = {"w": jnp.zeros(())}
-
-    def step(state, _):
-        updates, state = tx.update({"w": jnp.ones(())}, state, params)
-        return state, updates["w"]
-
-    _, updates = jax.lax.scan(step, tx.init(params), length=60 * steps_per_epoch)
-    expected = -0.01 * np.repeat([1.0, 0.1, 0.01], 20 * steps_per_epoch)  # Adam's step of a constant gradient is lr
-    np.testing.assert_allclose(updates, expected, rtol=1e-4)
+    total = 60 * steps_per_epoch
+    task = sesn.make_tasks(config, total, steps_per_epoch)["sesn_scalar"]
+    rates = jax.jit(jax.vmap(task.optimizer.rate))(jnp.arange(total))
+    np.testing.assert_allclose(rates, 0.01 * np.repeat([1.0, 0.1, 0.01], 20 * steps_per_epoch), rtol=1e-5)
 
 
 def test_the_paper_trains_79_steps_an_epoch_and_4740_in_all():
@@ -109,29 +116,47 @@ def test_a_setting_of_sesn_outside_the_table_is_no_cell_of_it():
 
 def test_sesn_and_cnn_train_beside_each_other_on_the_same_batches():
     model = sesn.ModelConfig(method="SESN Scalar", beside=("CNN",), channels=(2, 2, 2), hidden=4)
-    experiment = sesn.build(tiny(model=model, train=TrainConfig(duration="2 steps", batch_size=8)))
-    before = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(KEY)
+    experiment = sesn.build(tiny(model=model, train=TrainConfig(duration="6 steps", batch_size=8)))
+    before = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
     update, state = jax.jit(experiment.update, compiler_options=QUICK_COMPILE), before
     for step in range(2):
         rows = jnp.asarray(experiment.source.block(0, step, 1)[0])
-        batch = experiment.draw(state, experiment.source.arrays, rows, KEY)
-        state, metrics = update(state, batch, jax.random.fold_in(KEY, step))
-    assert set(metrics) == {"loss", "error", "cnn/loss", "cnn/error"}
+        batch = experiment.draw(state, experiment.source.arrays, rows, at(step))
+        state, metrics = update(state, batch, at(step).fold(step))
+    assert set(metrics) == {"loss", "error", "learning_rate", "cnn/loss", "cnn/error"}
+    assert float(metrics["learning_rate"]) == pytest.approx(0.01)
     assert 1.0 < float(metrics["loss"].value) < 10.0
     for name in ("sesn_scalar", "cnn"):
-        old, new = before.members[name].variables, state.members[name].variables
+        old, new = before[name].variables, state[name].variables
         jax.tree.map(
             lambda a, b: np.testing.assert_raises(AssertionError, np.testing.assert_array_equal, a, b), old, new
         )
-    assert state.members["sesn_scalar"].best_accuracy == -1
+    assert state["sesn_scalar"].best.value == LARGEST
 
 
-def test_the_best_epoch_is_kept_only_when_it_is_strictly_better():
-    member = sesn.Member({"w": jnp.float32(1)}, (), {"w": jnp.float32(0)}, jnp.float32(0.5))
-    for found, kept, accuracy in ((0.4, 0, 0.5), (0.5, 0, 0.5), (0.6, 1, 0.6)):
-        after = sesn.keep_best(member, jnp.float32(found))
-        assert after.best["w"] == kept
-        np.testing.assert_allclose(after.best_accuracy, accuracy)
+def test_every_seed_is_validated_on_its_own_realisation():
+    experiment = sesn.build(tiny(seeds=(0, 1), train=TrainConfig(duration="6 steps", batch_size=8)))
+    (validation,) = experiment.transitions
+    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
+    validate = jax.jit(validation.fn, compiler_options=QUICK_COMPILE)
+    for place in (0, 1):
+        images, labels = (validation.arrays[k][place] for k in ("image", "label"))
+        after, metrics = validate(state, validation.arrays, at(15, seed_index=place))
+        expected = 100 * (1 - slow_accuracy(state["cnn"].variables, images, labels))
+        np.testing.assert_allclose([metrics["error"], after["cnn"].best.value], expected, atol=1e-4)
+
+
+def test_the_best_epoch_is_kept_only_when_it_is_strictly_better(finished):
+    (validation,) = finished[2].transitions
+    first = jax.jit(finished[2].init, compiler_options=QUICK_COMPILE)(at(), ())["cnn"]
+    other = first.replace(variables=jax.tree.map(lambda a: a + 1, first.variables))
+    validate = jax.jit(validation.fn, compiler_options=QUICK_COMPILE)
+    error = float(validate({"cnn": other}, validation.arrays, at(8))[1]["error"])
+    for before, kept, after in ((error - 1, first, error - 1), (error, first, error), (error + 1, other, error)):
+        state = {"cnn": other.replace(best=first.best.replace(value=jnp.float32(before)))}
+        new, _ = validate(state, validation.arrays, at(8))
+        jax.tree.map(np.testing.assert_array_equal, new["cnn"].best.kept, kept.variables)
+        np.testing.assert_allclose(new["cnn"].best.value, after, rtol=1e-6)
 
 
 def test_a_run_tests_the_parameters_of_its_best_epoch_once(finished):
@@ -140,13 +165,10 @@ def test_a_run_tests_the_parameters_of_its_best_epoch_once(finished):
     valid = [line["error"] for line in lines if line["split"] == "valid"]
     assert len(valid) == 4
     assert [line["split"] for line in lines].count("test") == 1
-    state = launching.final_params(workdir)
-    # The checkpoint of the last step precedes the choice over its epoch, which the test makes.
-    kept = 100 * (1 - float(state["state/members/cnn/best_accuracy"][0]))
-    np.testing.assert_allclose(kept, min(valid[:3]), atol=1e-4)
-    last_is_best = valid[3] < min(valid[:3])
-    chosen = nest(checkpoint_of(workdir, "variables" if last_is_best else "best"))
-    test = next(e for e in experiment.evaluators if e.name == "test").arrays["test"]
+    kept = launching.final_params(workdir)["state/cnn/best/value"][0]
+    np.testing.assert_allclose(kept, min(valid), atol=1e-4)
+    chosen = nest(checkpoint_of(workdir, "best/kept"))
+    test = experiment.evaluators[0].arrays
     expected = 100 * (1 - slow_accuracy(chosen, test["image"][0], test["label"][0]))
     found = next(r for r in results.records if r["metric"] == "error")
     assert (found["table"], found["row"], found["column"]) == ("table2", "CNN", "28x28+")
@@ -154,25 +176,37 @@ def test_a_run_tests_the_parameters_of_its_best_epoch_once(finished):
 
 
 def test_the_test_takes_the_last_epoch_into_account(finished):
+    """At the last step the validation comes before the test."""
     workdir, _, experiment = finished
-    test = next(e for e in experiment.evaluators if e.name == "test")
-    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(KEY)
-    member = state.members["cnn"]
+    (validation,), (test,) = experiment.transitions, experiment.evaluators
+    assert validation.before_evaluation
+    assert validation.when.next(48, 50) == 50
+    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
+    first = state["cnn"].variables
     trained = nest(checkpoint_of(workdir, "variables"))
+    validate = jax.jit(validation.fn, compiler_options=QUICK_COMPILE)
 
-    def error(best_accuracy):
-        mixed = member.replace(variables=trained, best_accuracy=jnp.float32(best_accuracy))
-        return test.fn(state.replace(members={"cnn": mixed}), test.arrays, KEY).metrics["error"]
+    def error(value):
+        mixed = state["cnn"].replace(variables=trained, best=state["cnn"].best.replace(value=jnp.float32(value)))
+        after, _ = validate({"cnn": mixed}, validation.arrays, at(32))
+        return test.fn(after, test.arrays, at_end(32)).metrics["error"]
 
-    images, labels = (test.arrays["test"][k][0] for k in ("image", "label"))
-    expected = [100 * (1 - slow_accuracy(v, images, labels)) for v in (trained, member.best)]
+    images, labels = (test.arrays[k][0] for k in ("image", "label"))
+    expected = [100 * (1 - slow_accuracy(v, images, labels)) for v in (trained, first)]
     assert expected[0] != expected[1]
-    np.testing.assert_allclose([error(-1), error(2)], expected, atol=1e-4)
+    np.testing.assert_allclose([error(LARGEST), error(-1)], expected, atol=1e-4)
+
+
+def test_every_line_of_training_tells_the_rate_of_its_epoch(finished):
+    workdir, _, _ = finished
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    rates = [line["learning_rate"] for line in lines if line["split"] == "train"]
+    np.testing.assert_allclose(rates, [1e-2, 1e-2, 1e-3, 1e-4], rtol=1e-5)
 
 
 def checkpoint_of(workdir, which):
     """Returns {path: array} of one set of variables in the last checkpoint."""
-    prefix = f"state/members/cnn/{which}/"
+    prefix = f"state/cnn/{which}/"
     state = launching.final_params(workdir)
     return {k.removeprefix(prefix): v[0] for k, v in state.items() if k.startswith(prefix)}
 
@@ -240,7 +274,7 @@ def test_bfloat16_computes_close_to_float32_with_float32_parameters():
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     images = sesn.prepare(config, jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)))
     network = sesn.networks(config)["cnn"]
-    run = jax.jit(lambda v, x, c: sesn.apply(c, network, v, x, train=False), static_argnums=2)
+    run = jax.jit(lambda v, x, c: apply_in(c.precision, network, v, x, train=False), static_argnums=2)
     wide, short = (run(variables, images, c) for c in (config, narrow))
     assert short.dtype == jnp.bfloat16
     np.testing.assert_allclose(short.astype(np.float32), wide, atol=0.05 * float(np.abs(wide).max()))
@@ -254,7 +288,7 @@ def test_bfloat16_computes_close_to_float32_with_float32_parameters():
         (lambda: sesn.ModelConfig(resolution=32), r"resolution is 32; it must be one of \(28, 56\)"),
         (lambda: sesn.ModelConfig(method="CNN", beside=("CNN",)), "twice"),
         (lambda: sesn.AugmentConfig(zoom=(2.0, 0.5)), r"zoom is \(2.0, 0.5\)"),
-        (lambda: sesn.DecayConfig(after=("20",)), r"after\[0\] is '20'"),
+        (lambda: tiny(eval=EvalConfig(every="10%")), "validates after every epoch: write '1 epochs'"),
         (lambda: sesn.RealisationConfig(min_scale=2.0), "min_scale is 2.0"),
         (lambda: tiny(data=DataConfig(source="mnist5k", train="train[:50%]")), r"see config\.realisation\.num_train"),
     ],

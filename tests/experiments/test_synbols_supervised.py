@@ -5,9 +5,11 @@ import json
 
 import jax
 import jax.numpy as jnp
+import launching
 import numpy as np
 import optax
 import pytest
+from contexts import at, at_end
 
 from jaxrepro import config_file, loop
 from jaxrepro.config import (
@@ -16,20 +18,24 @@ from jaxrepro.config import (
     EvalConfig,
     LogConfig,
     OptimConfig,
+    PlateauConfig,
     Precision,
     TrainConfig,
     parse,
+    to_dict,
 )
+from jaxrepro.data.classes import class_names
 from jaxrepro.data.pil_augment import PlusConfig
 from jaxrepro.errors import UserError
 from jaxrepro.experiments import synbols_supervised as supervised
-from jaxrepro.experiments.synbols_supervised import ModelConfig, PlateauConfig, TaskConfig, Weights
+from jaxrepro.experiments.synbols_supervised import ModelConfig, TaskConfig, Weights
 from jaxrepro.report.reference import load_reference
 from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.synbols.splits import STANDARD
 
 KEY = jax.random.key(0)
 FILES = {"synbols_supervised": "table1", "synbols_ood": "table2"}
+IID = "Default i.i.d."
 
 
 prepare = jax.jit(supervised.prepare, static_argnums=0, compiler_options=QUICK_COMPILE)
@@ -42,16 +48,20 @@ def config_of(name, preset="paper", point=()):
     return parse(supervised.Config, config)
 
 
+def plateau(**changes):
+    return OptimConfig(**{"lr": 4e-4, "schedule": "plateau"} | changes)
+
+
 def tiny(**changes):
     defaults = {
         "experiment": "synbols_supervised",
         "name": "synbols_supervised",
         "train": TrainConfig(duration="6 epochs", batch_size=16),
-        "optim": OptimConfig(lr=4e-4),
+        "optim": plateau(),
         "data": DataConfig(source="synbols:default-bw?num_samples=60&resolution=8&auxiliary=false"),
         "model": ModelConfig("Conv-4 GAP", channels=(2, 2, 2, 4)),
         "task": TaskConfig(column="Synbols Default 100k", image_size=8),
-        "eval": EvalConfig(every="2 epochs", batch_size=32),
+        "eval": EvalConfig(every="1 epochs", batch_size=32),
         "log": LogConfig(every="1 epochs"),
         "checkpoint": CheckpointConfig(every="1 epochs"),
     }
@@ -72,14 +82,52 @@ def test_the_sweep_has_every_published_cell_of_its_version_three_times(name, pre
         assert (config.train.batch_size, config.optim.lr) == (
             (128, 1e-4) if "WRN" in config.model.name else (512, 4e-4)
         )
-        cell = (FILES[name], supervised.row_of(config), supervised.column_of(config, config.task.num_train), "accuracy")
+        cell = (FILES[name], supervised.row_of(config), config.task.column, "accuracy")
         cells.setdefault(cell, set()).update(config.seeds)
     source = "paper" if preset == "paper" else "repository"
-    printed = {p.cell for p in load_reference(name, version) if p.source == source}
+    published = [p for p in load_reference(name, version) if p.source == source and p.metric == "accuracy"]
+    printed = {p.cell for p in published if p.column != IID}
     assert set(cells) == printed
     assert set(map(frozenset, cells.values())) == {frozenset({3, 42, 123})}
     assert len(points) == 3 * len(cells)
     assert len({config_file.point_name(p) for p in points}) == len(points)
+
+
+@pytest.mark.parametrize("preset", ["paper", "report", "small"])
+def test_the_iid_column_of_table_2_is_a_run_of_table_1_under_another_name(preset):
+    table1, table2 = (config_file.load_module(f"configs/{name}.py") for name in FILES)
+    column = "Synbols Default 100k"
+    ours = config_of("synbols_ood", preset, table2.columns(preset)[IID])
+    points = table1.sweep(preset)
+    point = next(p for p in points if p["task.column"] == column and p["model.name"] == "Conv-4 GAP")
+    theirs = config_of("synbols_supervised", preset, point)
+    a, b = (config_file.flatten(to_dict(config)) for config in (ours, theirs))
+    differing = {k for k in a if a[k] != b[k]}
+    assert differing == {"experiment", "name", "seeds", "task.column", "data.source"}
+    assert ours.data.source == theirs.data.source + "&split=random"
+
+
+@pytest.mark.parametrize(
+    ("source", "partition"),
+    [
+        ("synbols:default?num_samples=100&split=stratified_font", "stratified_font"),
+        ("synbols:default?num_samples=100", "random"),
+        ("hdf5:letters.h5?split=stratified_char", "stratified_char"),
+        ("tfds:mnist", "official"),
+    ],
+)
+def test_the_facts_of_a_run_are_those_of_its_data(source, partition):
+    from jaxrepro.data import table_from_arrays
+
+    tables = {"train": table_from_arrays("train", {"label": np.zeros(7, np.int32)})}
+    config = tiny(data=DataConfig(source=source, valid="train[90%:]"), task=TaskConfig(validate_on_test=True))
+    assert supervised.facts_of(config, tables, 26, 3) == {
+        "num_classes": 26,
+        "num_train": 7,
+        "num_test": 3,
+        "partition": partition,
+        "validated_on": "test",
+    }
 
 
 def test_the_two_versions_of_the_data_differ_in_their_letters_only():
@@ -126,11 +174,11 @@ def test_a_trimmed_part_has_as_many_of_every_letter():
 def test_digits_are_classified_on_their_official_test_set_which_also_validates():
     config = tiny(data=DataConfig(source="mnist5k", valid="test"), augment=PlusConfig(plus=True))
     experiment = supervised.build(config)
-    state = jax.eval_shape(experiment.init, KEY)
+    state = jax.eval_shape(experiment.init, at(), ())
     assert state.variables["params"]["Conv_0"]["kernel"].shape == (3, 3, 1, 2)
     assert state.variables["params"]["Dense_0"]["bias"].shape == (10,)
-    valid, test = (e.arrays for e in experiment.evaluators)
-    np.testing.assert_array_equal(valid["image"], test["test"]["image"])
+    valid, test = experiment.transitions[0].arrays, experiment.evaluators[0].arrays
+    np.testing.assert_array_equal(valid["image"], test["image"])
 
 
 def test_an_epoch_of_sixty_thousand_images_has_118_or_469_steps():
@@ -181,10 +229,10 @@ def test_grey_images_are_warped_but_keep_their_colours():
 @pytest.fixture(scope="module")
 def built():
     """A tiny experiment with an L2 term that shows, its first state, and a batch."""
-    experiment = supervised.build(tiny(l2=1.0))
-    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(KEY)
+    experiment = supervised.build(tiny(optim=plateau(l2=1.0)))
+    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
     rows = jnp.asarray(experiment.source.block(0, 0, 1)[0])
-    return experiment, state, experiment.draw(state, experiment.source.arrays, rows, KEY)
+    return experiment, state, experiment.draw(state, experiment.source.arrays, rows, at())
 
 
 @pytest.fixture(scope="module")
@@ -204,11 +252,15 @@ def test_a_step_is_that_of_adam_with_l2_in_the_gradient_of_every_parameter(built
     _, state, batch = built
     config, params = tiny(), state.variables["params"]
     network = supervised.make_network(config, 26)
-    prepared = {"image": supervised.prepare(config, batch["image"]), "label": batch["label"]}
-    loss = lambda p: supervised.loss(config, network, p, state.variables["batch_stats"], prepared, KEY)[0]  # noqa: E731
+    images = supervised.prepare(config, batch["image"])
+
+    def loss(p):
+        logits, _ = network.apply({**state.variables, "params": p}, images, True, mutable=["batch_stats"])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
+
     total = jax.tree.map(lambda g, p: g + 1.0 * p, jax.jit(jax.grad(loss))(params), params)
     expected = jax.tree.map(lambda p, g: p - 4e-4 * g / (jnp.abs(g) + 1e-8), params, total)  # Adam's first step
-    new, _ = update(state, batch, KEY)
+    new, _ = update(state, batch, at())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=4e-6), new.variables["params"], expected)
 
 
@@ -216,7 +268,7 @@ def test_the_rate_is_a_tenth_after_a_reduction(built, update):
     _, state, batch = built
     steps, rates = [], []
     for reductions in range(4):
-        new, metrics = update(with_reductions(state, reductions), batch, KEY)
+        new, metrics = update(with_reductions(state, reductions), batch, at())
         steps.append(distance(new.variables["params"], state.variables["params"]))
         rates.append(float(metrics["learning_rate"]))
     np.testing.assert_allclose(rates, [4e-4, 4e-5, 4e-6, 4e-7], rtol=1e-5)
@@ -226,7 +278,7 @@ def test_the_rate_is_a_tenth_after_a_reduction(built, update):
 def test_a_seed_that_has_stopped_waits_for_the_others_unchanged(built, update):
     _, state, batch = built
     stopped = with_reductions(state, 4)
-    new, metrics = update(stopped, batch, KEY)
+    new, metrics = update(stopped, batch, at())
     jax.tree.map(np.testing.assert_array_equal, new, stopped)
     assert np.isfinite(float(metrics["loss"].value))
 
@@ -234,13 +286,17 @@ def test_a_seed_that_has_stopped_waits_for_the_others_unchanged(built, update):
 def test_the_transition_judges_the_loss_of_the_validation_set(built):
     experiment, state, _ = built
     transition = experiment.transitions[0]
-    assert transition.every == experiment.source.steps_per_epoch == 3
-    new = jax.jit(transition.fn)(state, transition.arrays, KEY)
+    assert transition.when.every == experiment.source.steps_per_epoch == 3
+    assert transition.before_evaluation
+    assert transition.when.end
+    new, metrics = jax.jit(transition.fn)(state, transition.arrays, at(3))
     config = tiny()
     network = supervised.make_network(config, 26)
     logits = network.apply(state.variables, supervised.prepare(config, transition.arrays["image"]), False)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, transition.arrays["label"])
-    np.testing.assert_allclose(new.plateau.best, losses.mean(), rtol=1e-5)
+    np.testing.assert_allclose([new.plateau.best, metrics["loss"]], losses.mean(), rtol=1e-5)
+    right = logits.argmax(-1) == transition.arrays["label"]
+    np.testing.assert_allclose(metrics["accuracy"], 100 * right.mean(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["MLP", "WRN-28-4"])
@@ -249,10 +305,10 @@ def test_other_models_take_a_step_in_bfloat16_with_parameters_in_float32(name):
     experiment = supervised.build(
         tiny(model=model, precision=Precision.BFLOAT16, augment=PlusConfig(plus=name != "MLP"))
     )
-    shapes = jax.eval_shape(experiment.init, KEY)
+    shapes = jax.eval_shape(experiment.init, at(), ())
     x = jax.ShapeDtypeStruct((16,), jnp.int32)
     batch = jax.eval_shape(lambda x: {k: a[x] for k, a in map_arrays(experiment).items()}, x)
-    new, metrics = jax.eval_shape(experiment.update, shapes, batch, KEY)
+    new, metrics = jax.eval_shape(experiment.update, shapes, batch, at())
     assert jax.tree.map(lambda a: a.dtype, new) == jax.tree.map(lambda a: a.dtype, shapes)
     assert {a.dtype for a in jax.tree.leaves(new.variables)} == {jnp.dtype(jnp.float32)}
     assert {a.dtype for a in jax.tree.leaves(metrics)} == {jnp.dtype(jnp.float32)}
@@ -271,31 +327,32 @@ def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("supervised")
     config = tiny(
         train=TrainConfig(duration="40 epochs", batch_size=16),
-        plateau=PlateauConfig(patience=1),
-        optim=OptimConfig(lr=0.01),
+        optim=plateau(lr=0.01, plateau=PlateauConfig(patience=1)),
     )
     return config, workdir, loop.train(config, supervised.build(config), workdir)
 
 
-def train_lines(workdir):
+def lines_of(workdir, split):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if line["split"] == "train"]
+    return [line for line in lines if line["split"] == split]
 
 
 def test_a_run_ends_with_the_epoch_of_the_last_reduction(finished):
     _, workdir, results = finished
-    rates = [line["learning_rate"] for line in train_lines(workdir)]
+    rates = [line["learning_rate"] for line in lines_of(workdir, "train")]
     assert len(rates) == results.step / 3 < 40
     # Of 0.01 no rounding error postpones the end: three rates.
     np.testing.assert_allclose(sorted(set(np.round(np.log10(rates), 2))), [-4, -3, -2], atol=0.01)
     assert "test/accuracy" in results.metrics
+    valid = lines_of(workdir, "valid")
+    assert [line["step"] for line in valid] == list(range(3, results.step + 1, 3)), "validated once after every epoch"
 
 
 def test_a_run_reports_its_cell_and_that_it_had_fewer_images(finished):
     _, _, results = finished
     record, size = results.records
     assert (record["table"], record["row"], record["column"]) == (
-        "table1", "Conv-4 GAP", "Synbols Default 100k (36 images)"
+        "table1", "Conv-4 GAP", "Synbols Default 100k"
     )  # fmt: skip
     assert record["value"] == results.metrics["test/accuracy"][0]
     assert 0 <= record["value"] <= 100
@@ -312,30 +369,34 @@ def test_stopped_and_resumed_in_the_middle_of_the_schedule_a_run_ends_with_the_s
     cut = dataclasses.replace(config, train=TrainConfig(duration="4 epochs", batch_size=16))
     assert results.step > 4 * 3
     loop.train(cut, supervised.build(cut), tmp_path)
-    (tmp_path / "checkpoints" / "12").rename(tmp_path / "unused")  # epoch 4's end is no last step in the whole run
     again = loop.train(config, supervised.build(config), tmp_path)
-    assert again.timing["resumed_at_step"] == 9
+    assert again.timing["resumed_at_step"] == 12  # its last validation is that of the whole run
     assert again.metrics == results.metrics
     assert again.records == results.records
-    assert [line["learning_rate"] for line in train_lines(tmp_path)] == [
-        line["learning_rate"] for line in train_lines(workdir)
-    ]
+    assert lines_of(tmp_path, "train") == lines_of(workdir, "train")
+    assert lines_of(tmp_path, "valid") == lines_of(workdir, "valid")
+    expected, found = launching.final_params(workdir), launching.final_params(tmp_path)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 def test_the_best_epoch_is_tested_where_it_is_asked_for(tmp_path):
     """With a rate that ruins the network, its first validation is the best one."""
     config = tiny(tested=Weights.BEST, optim=OptimConfig(lr=3.0), train=TrainConfig(duration="4 epochs", batch_size=16))
     experiment = supervised.build(config)
-    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(KEY)
+    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
     transition = experiment.transitions[0]
-    first = jax.jit(transition.fn)(state, transition.arrays, KEY)
-    jax.tree.map(np.testing.assert_array_equal, first.best, state.variables)
+    first, _ = jax.jit(transition.fn)(state, transition.arrays, at(3))
+    jax.tree.map(np.testing.assert_array_equal, first.best.kept, state.variables)
     worse = first.replace(variables=jax.tree.map(lambda a: 30 * a + 5, first.variables))
-    after = jax.jit(transition.fn)(worse, transition.arrays, KEY)
-    jax.tree.map(np.testing.assert_array_equal, after.best, state.variables)
-    test = next(e for e in experiment.evaluators if e.name == "test")
+    after, _ = jax.jit(transition.fn)(worse, transition.arrays, at(6))
+    jax.tree.map(np.testing.assert_array_equal, after.best.kept, state.variables)
+    (test,) = experiment.evaluators
     arrays = jax.tree.map(jnp.asarray, test.arrays)
-    assert test.fn(after, arrays, KEY).metrics["loss"] == pytest.approx(test.fn(first, arrays, KEY).metrics["loss"])
+    tested = [test.fn(s, arrays, at_end(6)).metrics["loss"] for s in (after, first, after.replace(best=None))]
+    assert tested[0] == pytest.approx(tested[1])
+    assert tested[0] != pytest.approx(tested[2])
 
 
 def test_the_partition_out_of_distribution_is_drawn(tmp_path):
@@ -346,9 +407,9 @@ def test_the_partition_out_of_distribution_is_drawn(tmp_path):
     rotation = {split: table.arrays()["rotation"] for split, table in tables.items()}
     assert rotation["valid"].max() <= rotation["train"].min()
     assert rotation["train"].max() <= rotation["test"].min()
-    test = experiment.evaluators[1]
-    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(KEY)
-    found = test.fn(state, jax.tree.map(jnp.asarray, test.arrays), KEY)
+    (test,) = experiment.evaluators
+    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
+    found = test.fn(state, jax.tree.map(jnp.asarray, test.arrays), at_end())
     assert set(found.pictures) == {"confusion", "mistakes", "split"}
     assert found.records[0].table == "table2"
 
@@ -367,7 +428,7 @@ def test_images_without_a_symbol_cannot_be_classified():
 
     tables = {k: table_from_arrays(k, {"label": v}) for k, v in table.items()}
     with pytest.raises(UserError, match="images without a class"):
-        supervised.class_names(tiny(), tables)
+        class_names(tables, "label")
 
 
 def test_channels_are_for_conv4_only():

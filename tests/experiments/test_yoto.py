@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
+from contexts import at
 
 from jaxrepro import config_file
-from jaxrepro.config import Precision, parse
+from jaxrepro.config import DataConfig, OptimConfig, Precision, TrainConfig, parse
 from jaxrepro.experiments import yoto
 from jaxrepro.losses import vae as losses
 from jaxrepro.models.conv_vae import Conditioning, ConvVAE, VAEConfig
+from jaxrepro.step import QUICK_COMPILE
+from jaxrepro.training.optim import make_optimizer
 
 KEY = jax.random.key(0)
 
@@ -197,3 +200,38 @@ def test_images_reach_the_model_in_its_range_and_are_augmented_in_training_only(
     shapes3d = yoto.prepare(config_of("yoto_shapes3d"), jnp.tile(images, (1, 2, 2, 1)), KEY)
     assert shapes3d.min() >= 0
     np.testing.assert_allclose(shapes3d, jnp.tile(images, (1, 2, 2, 1)) / 255, atol=1e-6)
+
+
+def test_the_released_rate_is_halved_four_times():
+    for name, drops in (("yoto_cifar", (600, 780, 960, 1140)), ("yoto_shapes3d", (300, 390, 480, 570))):
+        config = config_of(name)
+        steps = [1000 * d + offset for d in drops for offset in (-1, 0)]
+        rates = [float(make_optimizer(config.optim, 10**7).rate(step)) for step in steps]
+        expected = config.optim.lr * 0.5 ** np.repeat(np.arange(5), 2)[1:-1]
+        np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+def test_every_member_steps_by_the_logged_rate():
+    config = dataclasses.replace(
+        config_of("yoto_cifar", "smoke"),
+        train=TrainConfig(duration="60 steps", batch_size=8),
+        optim=OptimConfig(name="sgd", lr=1e-3, momentum=0.0, schedule="cosine", warmup_steps=10),
+        data=DataConfig(source="synbols:default?num_samples=200&resolution=8"),
+        model=tiny(likelihood="bernoulli"),
+        beta=yoto.BetaConfig(baselines=(4.0,)),
+    )
+    experiment = yoto.build(config)
+    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
+    batch = {"image": experiment.source.arrays["image"][:8]}
+    update = jax.jit(experiment.update, compiler_options=QUICK_COMPILE)
+    rates, changes = [], {name: [] for name in ("conditional", "fixed_beta_4")}
+    for step in (0, 5, 10, 35):  # of 60; with the same key the gradient is the same
+        new, metrics = update(state, batch, at(step))
+        rates.append(float(metrics["learning_rate"]))
+        for name, found in changes.items():
+            found.append(new[name].params["encoder_hidden"]["kernel"] - state[name].params["encoder_hidden"]["kernel"])
+    np.testing.assert_allclose(rates, [0, 5e-4, 1e-3, 5e-4], rtol=1e-5)
+    for found in changes.values():
+        assert np.abs(found[2]).max() > 1e-4
+        for rate, change in zip(rates, found, strict=True):
+            np.testing.assert_allclose(change, rate / 1e-3 * found[2], atol=1e-6)

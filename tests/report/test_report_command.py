@@ -1,28 +1,21 @@
+"""The command: what it writes, and one line for every mistake."""
+
 import json
 import subprocess
 import sys
 
 import pytest
+from finished_runs import record, results_of, write_run
 
 from jaxrepro.report.__main__ import main
+
+TASK = {"num_classes": 10, "num_train": 10_000, "num_valid": 2_000, "num_test": 50_000}
 
 
 @pytest.fixture
 def run_dir(tmp_path):
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    cell = {
-        "table": "table2",
-        "row": "CNN",
-        "column": "28x28",
-        "metric": "error",
-        "unit": "percent",
-        "value": 2.5,
-        "seed": 0,
-    }
-    results = {"experiment": "sesn", "preset": "paper", "step": 10, "metrics": {}, "records": [cell]}
-    (run_dir / "results.json").write_text(json.dumps(results))
-    return run_dir
+    write_run(tmp_path / "run", results_of(records=[record("CNN", "28x28", 2.5, facts=TASK)]))
+    return tmp_path / "run"
 
 
 def error_of(capsys, *arguments):
@@ -34,26 +27,26 @@ def error_of(capsys, *arguments):
 def test_tables_are_printed_without_out(run_dir, capsys):
     assert main([str(run_dir)]) == 0
     printed = capsys.readouterr().out
-    assert "| CNN | 28x28 | 2.5" in printed
-    assert "missing" in printed  # the cells of the paper's table that no run measured
+    assert "Preset paper; 1 run." in printed
+    assert "| CNN | ours | 2.50 (+0.06) | not run |" in printed  # a cell of the paper's table that no run measured
 
 
 def test_tables_and_figures_are_written(run_dir, tmp_path, capsys):
-    yoto_dir, out = tmp_path / "yoto", tmp_path / "out"
-    yoto_dir.mkdir()
     cells = [
-        {"table": "figure 1a", "row": row, "column": "beta=2", "metric": metric, "value": 3.0, "seed": 0}
+        record(row, "beta=2", 3.0, table="figure 1a", metric=metric, unit="nats per image")
         for row in ("YOTO 1x", "fixed beta=2 1x")
         for metric in ("kl", "reconstruction")
     ]
-    (yoto_dir / "results.json").write_text(json.dumps({"experiment": "yoto", "preset": "paper", "records": cells}))
-    assert main([str(run_dir), str(yoto_dir), f"--out={out}"]) == 0
+    yoto, out = write_run(tmp_path / "yoto", results_of("yoto", cells)), tmp_path / "out"
+    assert main([str(run_dir), yoto, f"--out={out}"]) == 0
     written = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     figures = {"figures/yoto_frontier.png", "figures/yoto_full_loss_difference.png"}
     assert written == {"tables.md", "tables.html", "tables.json", *figures}
     assert {line.removeprefix(f"{out}/") for line in capsys.readouterr().out.splitlines()} == written
     assert json.loads((out / "tables.json").read_text())["sesn"][0]["ours"]["value"] == 2.5
-    assert (out / "tables.html").read_text().count("data:image/png") == 2
+    page = (out / "tables.html").read_text()
+    assert page.count("data:image/png") == 2
+    assert "Figure 1b. Full loss" in page  # the paper's own caption
 
 
 def test_a_missing_folder_is_one_line_and_code_2(tmp_path, capsys):
@@ -61,8 +54,7 @@ def test_a_missing_folder_is_one_line_and_code_2(tmp_path, capsys):
 
 
 def test_an_unfinished_run_says_how_to_finish_it(tmp_path, capsys):
-    (tmp_path / "config.json").write_text(json.dumps({"command": "python launch.py --config=configs/sesn.py"}))
-    error = error_of(capsys, tmp_path)
+    error = error_of(capsys, write_run(tmp_path / "run", command="python launch.py --config=configs/sesn.py"))
     assert "is not finished" in error
     assert error.endswith("python launch.py --config=configs/sesn.py")
 
@@ -81,7 +73,7 @@ def test_the_command_runs_as_a_module_without_importing_jax(run_dir):
         "import sys, runpy; sys.argv = ['report', sys.argv[1]]\n"
         "try: runpy.run_module('jaxrepro.report', run_name='__main__')\n"
         "except SystemExit as e: assert e.code == 0, e.code\n"
-        "loaded = {'jax', 'flax', 'matplotlib', 'tensorflow'} & set(sys.modules)\n"
+        "loaded = {'jax', 'flax', 'matplotlib', 'tensorflow', 'jinja2'} & set(sys.modules)\n"
         "assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code, str(run_dir)], check=True, capture_output=True, timeout=60)

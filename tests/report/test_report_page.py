@@ -1,68 +1,55 @@
-import json
+"""report.html of runs that the program's own writers wrote."""
+
 import math
 import re
 
 import numpy as np
 import pytest
+from finished_runs import record, results_of, write_run
 from PIL import Image
 
 from jaxrepro.errors import UserError
-from jaxrepro.report.curves import draw_curves, mean_over_seeds
-from jaxrepro.report.page import duration, write_page
+from jaxrepro.report.curves import draw_curves
+from jaxrepro.report.page import verdict, write_page
+from jaxrepro.report.results import Timing, summary
 from jaxrepro.report.runs import read_curves
 
-RESULTS = {
-    "experiment": "sesn",
-    "preset": "smoke",
-    "config_fingerprint": "0123abcd",
-    "step": 1200,
-    "metrics": {"test/error": {"mean": 2.5, "std": 0.25, "values": [2.25, 2.75]}, "train/loss": 0.125},
-    "records": [
-        {
-            "table": "table2",
-            "row": "CNN",
-            "column": "28x28",
-            "metric": "error",
-            "unit": "percent",
-            "value": v,
-            "seed": s,
-        }
-        for s, v in enumerate((2.25, 2.75))
-    ],
-    "environment": {"device": "CPU <2 cores>", "jax": "0.10.2"},
-    "timing": {"total_seconds": 200.0},
-}
-
-
-def write_run(folder, results=RESULTS, lines=(), config=None):
-    (folder / "figures").mkdir(parents=True)
-    config = config or {"preset": "smoke", "command": ["python", "launch.py"], "config": {"seeds": [0, 1]}}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    if results is not None:
-        (folder / "results.json").write_text(json.dumps(results))
-    return folder
-
-
-def lines_of_two_seeds():
-    return [
-        {"step": s, "split": "train", "seed": i, "loss": 10.0 / s + i, "kl": None} for s in (1, 2, 3) for i in (0, 1)
-    ]
+RESULTS = results_of(
+    records=[record("CNN", "28x28", v, s, facts={"num_classes": 10}) for s, v in enumerate((2.25, 2.75))],
+    preset="smoke",
+    step=1200,
+    metrics={"test/error": summary([2.25, 2.75]), "train/loss": 0.125},
+    environment={"device": "CPU <2 cores>", "jax": "0.10.2"},
+    timing=Timing(seconds=200.0, steps=1200, resumed_at_step=0),
+)
+LOG = [(s, "train", {"loss": [10.0 / s, 10.0 / s + 1], "kl": [math.nan, math.nan]}) for s in (1, 2, 3)]
 
 
 def test_the_page_shows_metrics_published_numbers_and_where_they_come_from(tmp_path):
-    text = write_page(write_run(tmp_path / "run", lines=lines_of_two_seeds())).read_text()
-    assert "2.50 ± 0.25" in text
+    write_run(tmp_path, RESULTS, command="python launch.py --config=configs/sesn.py", log=LOG)
+    text = write_page(tmp_path).read_text()
+    assert "2.50 ± 0.35" in text
     assert "2.56 ± 0.04" in text  # the paper's
     assert "Finished at step 1,200, 2 seeds (0, 1), in 3 min 20 s." in text
+    assert "2 May 2026, 14:05" in text
     assert "launch.py" in text
-    assert "0123abcd" in text
+    assert "0123abcd4567" in text
+
+
+def test_a_run_that_was_interrupted_says_whose_time_it_shows():
+    resumed = Timing(seconds=48.0, steps=700, resumed_at_step=500)
+    assert (
+        verdict(results_of(step=1200, timing=resumed))
+        == "Finished at step 1,200, seed 0; its last 700 steps took 48 s."
+    )
+    assert verdict(results_of(step=1200)) == "Finished at step 1,200, seed 0."
 
 
 def test_the_page_is_self_contained(tmp_path):
-    run_dir = write_run(tmp_path / "run", lines=lines_of_two_seeds())
-    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(run_dir / "figures" / "prior_samples.png")
-    text = write_page(run_dir).read_text()
+    write_run(tmp_path, RESULTS, log=LOG)
+    (tmp_path / "figures").mkdir()
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "figures" / "prior_samples.png")
+    text = write_page(tmp_path).read_text()
     assert text.count('src="data:image/png;base64,') == 2  # the curves and the picture
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
     assert "http" not in text
@@ -71,102 +58,83 @@ def test_the_page_is_self_contained(tmp_path):
 
 def test_everything_read_from_the_run_is_escaped(tmp_path):
     evil = "<script>alert(1)"
-    results = RESULTS | {
-        "experiment": evil,
-        "preset": evil,
-        "metrics": {f"test/{evil}": 1.0},
-        "environment": {evil: evil},
-    }
-    run_dir = write_run(tmp_path / "run", results, config={"command": evil, "config": {"name": evil}})
-    Image.new("RGB", (4, 4)).save(run_dir / "figures" / "a.png")
-    (run_dir / "figures" / "captions.json").write_text(json.dumps({"a": evil}))
-    assert "<script" not in write_page(run_dir).read_text()
+    records = [record(evil, evil, 1.0, table=evil, metric=evil)]
+    results = results_of(evil, records, preset=evil, metrics={f"test/{evil}": 1.0}, environment={evil: evil})
+    write_run(tmp_path, results, command=evil, config={"name": evil})
+    (tmp_path / "figures").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "figures" / "<script.png")
+    text = write_page(tmp_path).read_text()
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 6
 
 
 def test_results_can_be_handed_over_before_they_are_written(tmp_path):
-    run_dir = write_run(tmp_path / "run", results=None)
+    write_run(tmp_path, preset="smoke")
     with pytest.raises(UserError, match=r"not finished .* python launch.py"):
-        write_page(run_dir)
-    assert "2.50 ± 0.25" in write_page(run_dir, results=RESULTS).read_text()
+        write_page(tmp_path)
+    assert "2.50 ± 0.35" in write_page(tmp_path, RESULTS).read_text()
 
 
-def test_a_bare_run_still_gives_a_page(tmp_path):
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    (run_dir / "results.json").write_text(json.dumps({"experiment": "new", "metrics": {"test/loss": None}, "step": 3}))
-    text = write_page(run_dir).read_text()
+def test_a_bare_run_of_an_unknown_paper_still_gives_a_page(tmp_path):
+    write_run(tmp_path, results_of("new", metrics={"test/loss": math.nan}))
+    text = write_page(tmp_path).read_text()
     assert "not finite" in text
     assert "<img" not in text
+    assert "Beside the published" not in text
 
 
 def test_writing_again_replaces_the_page_and_leaves_nothing_else(tmp_path):
-    run_dir = write_run(tmp_path / "run", lines=lines_of_two_seeds())
-    first = write_page(run_dir).read_text()
-    assert write_page(run_dir).read_text() == first
-    assert {p.name for p in run_dir.iterdir()} == {
-        "config.json",
-        "metrics.jsonl",
-        "results.json",
-        "figures",
-        "report.html",
-    }
+    write_run(tmp_path, RESULTS, log=LOG)
+    first = write_page(tmp_path).read_text()
+    assert write_page(tmp_path).read_text() == first
+    files = {"config.json", "metrics.jsonl", "results.json", "figures", "report.html"}
+    assert {p.name for p in tmp_path.iterdir()} == files
 
 
-def test_pictures_of_several_seeds_share_their_caption(tmp_path):
-    run_dir = write_run(tmp_path / "run")
+def test_pictures_of_several_seeds_share_their_papers_caption(tmp_path):
+    write_run(tmp_path, RESULTS)
+    (tmp_path / "figures").mkdir()
     for seed in (0, 1):
-        Image.new("RGB", (4, 4)).save(run_dir / "figures" / f"samples_seed{seed}.png")
-    (run_dir / "figures" / "captions.json").write_text('{"samples": "From the prior"}')
-    text = write_page(run_dir).read_text()
-    assert "From the prior (seed 0)" in text
-    assert "From the prior (seed 1)" in text
+        Image.new("RGB", (4, 4)).save(tmp_path / "figures" / f"feature_maps_seed{seed}.png")
+    text = write_page(tmp_path).read_text()
+    for seed in (0, 1):
+        assert re.search(rf"The loudest channel .* picture agree\. \(seed {seed}\)", text)
 
 
-def test_curves_of_several_seeds_are_read_from_lines_and_from_lists(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    by_line = [{"step": 5, "split": "test", "seed": s, "loss": v} for s, v in ((0, 1.0), (1, 3.0))]
-    as_list = {"step": 5, "split": "test", "loss": [1.0, 3.0]}
-    for lines in (by_line, [as_list]):
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        curve = read_curves(path)["loss"]["test"]
-        assert (curve.steps, curve.values) == ([5], [[1.0], [3.0]])
-        assert mean_over_seeds(curve) == ([2.0], [pytest.approx(2**0.5)])
+def test_curves_have_a_line_per_seed_with_its_mean_and_spread(tmp_path):
+    write_run(tmp_path, RESULTS, log=[(5, "test", {"loss": [1.0, 3.0]})])
+    curve = read_curves(tmp_path / "metrics.jsonl")["loss"]["test"]
+    assert (curve.steps, curve.values) == ([5], [[1.0], [3.0]])
+    assert curve.over_seeds() == ([2.0], [pytest.approx(2**0.5)])
 
 
 def test_values_that_are_not_finite_become_gaps(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "split": "train", "a": 1e999, "b": null, "c": NaN, "d": 2}\n')
-    curves = read_curves(path)
-    assert [math.isnan(curves[name]["train"].values[0][0]) for name in "abcd"] == [True, True, True, False]
+    values = {"a": [math.inf], "b": [math.nan], "c": [2.0]}
+    write_run(tmp_path, results_of(), log=[(1, "train", values)])
+    curves = read_curves(tmp_path / "metrics.jsonl")
+    assert [math.isnan(curves[name]["train"].values[0][0]) for name in "abc"] == [True, True, False]
 
 
 def test_a_last_line_cut_off_is_ignored_and_one_in_the_middle_is_named(tmp_path):
+    write_run(tmp_path, results_of(), log=[(1, "train", {"loss": [2.0]})])
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "split": "train", "loss": 2}\n{"step": 2, "spl')
+    whole = path.read_text()
+    path.write_text(whole + '{"step": 2, "spl')
     assert read_curves(path)["loss"]["train"].steps == [1]
-    path.write_text('{"step": 1, "spl\n{"step": 2, "split": "train", "loss": 2}\n')
+    path.write_text('{"step": 1, "spl\n' + whole)
     with pytest.raises(UserError, match="line 1"):
         read_curves(path)
 
 
 def test_panels_have_the_right_scale_band_and_empty_notice(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    lines = [
-        {"step": s, "split": "train", "seed": i, "wide": 10.0 ** (-s) * (1 + i), "narrow": s + 1.0, "bad": None}
+    log = [
+        (s, "train", {"wide": [10.0**-s, 2 * 10.0**-s], "narrow": [s + 1.0] * 2, "bad": [math.nan] * 2})
         for s in range(4)
-        for i in (0, 1)
     ]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    wide, narrow, bad = draw_curves(read_curves(path)).axes[:3]
+    write_run(tmp_path, RESULTS, log=log)
+    wide, narrow, bad = draw_curves(read_curves(tmp_path / "metrics.jsonl")).axes[:3]
     assert (wide.get_yscale(), narrow.get_yscale()) == ("log", "linear")
     assert len(wide.collections) == 1  # the band over seeds
     assert wide.get_xlabel() == "step"
     assert bad.texts[0].get_text() == "no finite values"
     assert draw_curves({}) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(4.26, "4.3 s"), (48.2, "48 s"), (119.7, "2 min"), (7500, "2 h 5 min"), (273600, "3 d 4 h")]
-)
-def test_durations_read_well(seconds, text):
-    assert duration(seconds) == text

@@ -1,30 +1,23 @@
 """Table 2 with its figure, and how a run that diverged appears in it."""
 
-import json
-
+import finished_runs
 import pytest
+from finished_runs import results_of
 
-from jaxrepro.report import dcgan
 from jaxrepro.report.__main__ import main
+from jaxrepro.report.papers import dcgan
 
 ROWS = ("Baseline", "Beta = 0.9")
 
 
 def record(row, column="generator", metric="loss_mean", value=2.5):
-    cell = {"table": "table2", "row": row, "column": column, "metric": metric, "unit": "nats"}
-    return {**cell, "value": value, "seed": 0}
+    return finished_runs.record(row, column, value, metric=metric, unit="nats")
 
 
 def write_run(folder, row, records, message=""):
-    folder.mkdir(parents=True)
-    config = {"experiment": "dcgan", "preset": "report", "row": row}
-    (folder / "config.json").write_text(json.dumps({"config": config}))
-    if message:
-        (folder / "diverged.json").write_text(json.dumps({"message": message}))
-    else:
-        results = {"experiment": "dcgan", "preset": "report", "records": records}
-        (folder / "results.json").write_text(json.dumps(results))
-    return str(folder)
+    results = None if message else results_of("dcgan", records, preset="report")
+    options = {"experiment": "dcgan", "preset": "report", "config": {"row": row}}
+    return finished_runs.write_run(folder, results, diverged=message, **options)
 
 
 @pytest.fixture
@@ -39,10 +32,12 @@ def run_dirs(tmp_path):
 def test_a_diverged_run_is_a_row_that_says_so(run_dirs, capsys):
     assert main(run_dirs) == 0
     printed = capsys.readouterr().out
-    assert "| Beta = 0.9 | generator | diverged | 9.3882 |" in printed
-    assert "| Baseline | generator | 2.5" in printed
+    assert "| Beta = 0.9 | ours | diverged | diverged |" in printed
+    assert "|  | reproduction | 0.0604 | 9.3882 |" in printed
+    assert "| Baseline | ours | 2.5000 | 2.5000 |" in printed
     assert "diverged: train/loss_generator is not finite between steps 10 and 20" in printed
-    assert "| LR = 0.0001 | generator | missing | 2.9485 |" in printed
+    assert "| LR = 0.0001 | ours | not run | not run |" in printed
+    assert "|  | reproduction | 0.4288 | 2.9485 |" in printed
 
 
 def test_a_diverged_baseline_has_the_cells_that_the_other_runs_measured(tmp_path, capsys):
@@ -51,7 +46,7 @@ def test_a_diverged_baseline_has_the_cells_that_the_other_runs_measured(tmp_path
         write_run(tmp_path / "baseline", "Baseline", [], "gone"),
     ]
     assert main(dirs) == 0
-    assert "| Baseline | generator | diverged | missing |" in capsys.readouterr().out
+    assert "| Baseline | ours | – | diverged |" in capsys.readouterr().out
 
 
 def test_the_figure_draws_both_losses_of_both_tables_and_names_the_diverged(run_dirs, tmp_path, capsys):
@@ -59,8 +54,7 @@ def test_the_figure_draws_both_losses_of_both_tables_and_names_the_diverged(run_
     assert main([*run_dirs, f"--out={out}"]) == 0
     assert (out / "figures" / "dcgan_modifications.png").exists()
     records = [record(row, c) for row in ROWS for c in dcgan.COLUMNS] + [record("LR = 0.0001", value=None)]
-    figure = dcgan.draw_modifications(records)
-    left, right = figure.axes
+    left, right = dcgan.draw_modifications(records).axes
     assert list(left.lines[0].get_xdata()[:2]) == [2.5, 2.5]
     assert list(right.lines[1].get_xdata()[1:]) == [9.3882, 2.9485]
     assert [t.get_text() for t in right.texts] == ["diverged"]

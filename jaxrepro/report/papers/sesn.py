@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jaxrepro.report.curves import add_legend
+from jaxrepro.report import style
+from jaxrepro.report.numbers import as_number, mean_and_std
+from jaxrepro.report.papers import Paper, present
 from jaxrepro.report.reference import PublishedSource, load_reference
-from jaxrepro.report.runs import Run, as_number
-from jaxrepro.report.tables import mean_and_std
-from jaxrepro.report.yoto import TITLE, style_axes
+from jaxrepro.report.runs import FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 COLUMNS = ("28x28", "28x28+", "56x56", "56x56+")
 POOLED_TABLE = "table2 pooled"
 EQUIVARIANCE_TABLE = "equivariance error"
-COLOURS = {"SESN Scalar": "#2563eb", "SESN Vector": "#0f9d6e", "CNN": "#475569"}
-OTHER_COLOURS = ("#d97706", "#9333ea", "#dc2626", "#0891b2", "#65a30d", "#be185d", "#78716c")
-OURS, PAPER, REPRODUCTION = "#2563eb", "#475569", "#d97706"
+COLOURS = {"SESN Scalar": style.BLUE, "SESN Vector": style.GREEN, "CNN": style.SLATE}
+OTHER_COLOURS = (style.AMBER, style.PURPLE, style.RED, style.CYAN, style.LIME, style.PINK, style.STONE)
 
 Values = dict[tuple[str, str], list[float]]  # (row, column) -> one number per seed
 
@@ -65,32 +64,32 @@ def pooled_records(records: Iterable[Mapping]) -> list[dict]:
     return pooled
 
 
-def time_records(run: Run) -> list[dict]:
+def time_records(run: FinishedRun) -> list[dict]:
     """Returns the cell of table 4 that a run measured: seconds per epoch of one realisation, with its validation.
 
     A run with several methods, or one too short to be timed, gives none.
     """
-    config = run.config.get("config") or {}
-    rate = as_number((run.results.get("timing") or {}).get("steps_per_second"))
-    column = next((r["column"] for r in run.records if (r["table"], r["metric"]) == ("table2", "error")), None)
-    if math.isnan(rate) or column is None or config["model"]["beside"]:
+    measured = next((r for r in run.records if (r["table"], r["metric"]) == ("table2", "error")), None)
+    rate = run.results.timing.steps_per_second if run.results else None
+    config = run.config
+    if not rate or measured is None or config["model"]["beside"]:
         return []
     steps = math.ceil(config["realisation"]["num_train"] / config["train"]["batch_size"])
-    cell = {"table": "table4", "row": config["model"]["method"], "column": column, "metric": "seconds_per_epoch"}
-    value = steps / rate / len(config["seeds"])
-    return [cell | {"value": value, "unit": "s", "seed": config["seeds"][0]}]
+    cell = measured | {"table": "table4", "metric": "seconds_per_epoch", "unit": "s"}
+    device = run.results.environment.get("device", "an unknown device")
+    return [cell | {"value": steps / rate / len(run.results.seeds), "note": f"measured on {device}"}]
 
 
-def derived(runs: Sequence[Run], records: Sequence[Mapping]) -> list[dict]:
+def derive(runs: Sequence[FinishedRun], records: Sequence[Mapping], others: Sequence[FinishedRun]) -> list[dict]:
     """Returns the cells that follow from runs and their records: table 4, and table 2 pooled."""
+    del others
     return [r for run in runs for r in time_records(run)] + pooled_records(records)
 
 
 def figures(records: Iterable[Mapping]) -> "dict[str, Figure]":
     """Returns the figures that the records have data for: "table2" and "equivariance"."""
     records = list(records)
-    drawn = {"table2": draw_table2(records), "equivariance": draw_equivariance(records)}
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    return present(table2=draw_table2(records), equivariance=draw_equivariance(records))
 
 
 def draw_table2(records: Sequence[Mapping]) -> "Figure | None":
@@ -109,33 +108,33 @@ def draw_table2(records: Sequence[Mapping]) -> "Figure | None":
     figure = Figure(figsize=(13.5, 5.2), layout="constrained")
     panels = figure.subplots(1, len(COLUMNS), sharey=True)
     for ax, column in zip(panels, COLUMNS, strict=True):
-        style_axes(ax)
-        ax.set_title(column.replace("x", "×"), **TITLE)
-        ax.set_xlabel("test error (%)", fontsize=9)
+        style.style_axes(ax, column.replace("x", "×"), xlabel="test error (%)")
         for y, row in enumerate(rows):
-            _mark(ax, paper[row, column], y - 0.24, PAPER, "o", "paper", published[PublishedSource.PAPER, row, column])
+            printed = published[PublishedSource.PAPER, row, column]
+            _mark(ax, "paper", paper[row, column], y - 0.24, printed.std)
             both = paper[row, column] + paper.get((row, partner(row, column)), [])
             if len(both) == 2 and not column.endswith("+"):
-                _mark(ax, [sum(both) / 2], y - 0.08, PAPER, "|", "paper, mean without and with zoom")
+                _mark(ax, "paper, mean without and with zoom", [sum(both) / 2], y - 0.08, marker="|", markersize=8)
             reproduction = published.get((PublishedSource.REPRODUCTION, row, column))
             if reproduction is not None and reproduction.value is not None:
-                _mark(ax, [reproduction.value], y - 0.08, REPRODUCTION, "D", "reproduction", reproduction)
-            _mark(ax, pooled.get((row, column), []), y + 0.08, OURS, "s", "ours, without and with zoom", hollow=True)
-            _mark(ax, ours.get((row, column), []), y + 0.24, OURS, "o", "ours")
+                _mark(ax, "reproduction", [reproduction.value], y - 0.08, reproduction.std)
+            hollow = {"marker": "s", "markerfacecolor": "white"}
+            _mark(ax, "ours, without and with zoom", pooled.get((row, column), []), y + 0.08, **hollow)
+            _mark(ax, "ours", ours.get((row, column), []), y + 0.24)
     panels[0].set_yticks(range(len(rows)), rows)
     panels[0].invert_yaxis()
-    add_legend(figure, panels)
+    style.add_legend(figure, panels)
     return figure
 
 
-def _mark(ax, values: Sequence[float], y: float, colour: str, marker: str, label: str, printed=None, hollow=False):
-    """Draws a mean and its deviation: over `values`, or the one that was printed."""
+def _mark(ax, label: str, values: Sequence[float], y: float, printed_std: float | None = None, **options) -> None:
+    """Draws a mean and its deviation: the one that was printed, else that over `values`."""
     if not values:
         return
+    marker, colour = style.mark_of(label)
     mean, std = mean_and_std(values)
-    std = printed.std if printed is not None else std
-    style = {"color": colour, "markerfacecolor": "white" if hollow else colour, "markersize": 8 if marker == "|" else 5}
-    ax.errorbar(mean, y, xerr=std, fmt=marker, elinewidth=1.2, label=label, **style)
+    look = {"marker": marker, "color": colour, "markersize": 5, "linestyle": "", "elinewidth": 1.2}
+    ax.errorbar(mean, y, xerr=printed_std or std, label=label, **look | options)
 
 
 def draw_equivariance(records: Sequence[Mapping]) -> "Figure | None":
@@ -154,22 +153,32 @@ def draw_equivariance(records: Sequence[Mapping]) -> "Figure | None":
     if not found:
         return None
     rows = list(dict.fromkeys(row for by_row in found.values() for row in by_row))
-    others = [row for row in rows if row not in COLOURS]
-    colours = COLOURS | {row: OTHER_COLOURS[i % len(OTHER_COLOURS)] for i, row in enumerate(others)}
+    colours = style.colours_for(rows, COLOURS, OTHER_COLOURS)
     figure = Figure(figsize=(4.6 * len(found) + 0.4, 3.9), layout="constrained")
     panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for ax, (stage, by_row) in zip(panels, sorted(found.items()), strict=True):
-        style_axes(ax)
-        ax.set_title(f"Equivariance error, {stage}", **TITLE)
-        ax.set_xlabel("scale of the image")
+        style.style_axes(ax, f"Equivariance error, {stage}", xlabel="scale of the image")
         for row, by_scale in by_row.items():
             scales = sorted(by_scale)
             means, stds = zip(*(mean_and_std(by_scale[s]) for s in scales), strict=True)
             ax.plot(scales, means, marker="o", markersize=4, color=colours[row], label=row)
             if any(stds):
-                low, high = ([m + sign * (s or 0) for m, s in zip(means, stds, strict=True)] for sign in (-1, 1))
-                ax.fill_between(scales, low, high, color=colours[row], alpha=0.18, linewidth=0)
+                style.draw_band(ax, scales, means, [s or 0.0 for s in stds], colours[row])
         ax.set_yscale("log")
     panels[0].set_ylabel("|L F(f) − F(L f)|² / |L F(f)|²")
     panels[0].legend(frameon=False)
     return figure
+
+
+PAPER = Paper(
+    derive=derive,
+    figures=figures,
+    captions={
+        "table2": "Test errors by method and column. The reproduction most likely pools runs without and with scaling "
+        "augmentation: its numbers are to be compared with the squares and the bars, not with the dots.",
+        "equivariance": "How far feature maps are from following a change of scale, before pooling, on the test digits "
+        "that were shrunk least; 0 is perfect. Maps are zoomed on their own grid, so 0 is out of reach even in theory.",
+        "feature_maps": "The loudest channel of a stage for a digit and for the same digit rescaled. For a "
+        "scale-equivariant network the fourth and the fifth picture agree.",
+    },
+)

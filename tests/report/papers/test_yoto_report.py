@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from jaxrepro.report.yoto import figures, full_loss_difference, pareto_frontier
+from jaxrepro.report.papers.yoto import figures, full_loss_difference, pareto_frontier
 
 
 def record(row, beta, kl, reconstruction, seed=0):

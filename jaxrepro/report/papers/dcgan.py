@@ -4,12 +4,14 @@ Records are dicts {"table": "table2", "row": "LR = 0.0001", "column": "generator
 "metric": "loss_mean" | "loss_lowest", "value": nats, "seed": ...}; records of other tables are passed over.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from jaxrepro.report import style
+from jaxrepro.report.numbers import as_number, mean_and_std
+from jaxrepro.report.papers import Paper, present
 from jaxrepro.report.reference import load_reference
-from jaxrepro.report.runs import as_number
-from jaxrepro.report.tables import mean_and_std
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 TABLE = "table2"
 METRIC = "loss_mean"
 COLUMNS = ("discriminator", "generator")
-MARKS = {"ours": ("o", "#2563eb"), "the report": ("D", "#d97706")}
+SOURCES = ("ours", "reproduction")
 FLOOR = 1e-4  # of the axis; what is smaller stands at its edge
 
 
@@ -39,26 +41,40 @@ def draw_modifications(records: Iterable[Mapping]) -> "Figure | None":
         return None
     published = losses_of([vars(r) for r in load_reference("dcgan")])
     figure = Figure(figsize=(9.0, 0.34 * len(ours) + 1.4), layout="constrained")
-    for ax, column in zip(figure.subplots(1, 2, sharey=True), COLUMNS):
-        for label, table in (("ours", ours), ("the report", published)):
-            marker, colour = MARKS[label]
+    panels = figure.subplots(1, 2, sharey=True)
+    for ax, column in zip(panels, COLUMNS, strict=True):
+        style.style_axes(ax, column, xlabel="mean loss over training (nats)")
+        for label, table in zip(SOURCES, (ours, published), strict=True):
+            marker, colour = style.mark_of(label)
             values = [max(table.get(row, {}).get(column, float("nan")), FLOOR) for row in ours]
             ax.plot(values, range(len(ours)), marker, color=colour, label=label, markersize=6, alpha=0.9)
         for y, row in enumerate(ours):
-            if ours[row].get(column, 0.0) != ours[row].get(column, 0.0):
-                ax.text(FLOOR * 1.3, y, "diverged", color=MARKS["ours"][1], fontsize=8, va="center")
-        ax.set(xscale="log", xlim=(FLOOR * 0.8, 200), xlabel="mean loss over training (nats)")
-        ax.set_title(column, loc="left", fontsize=11, fontweight="bold")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(True, color="#e2e8f0", linewidth=0.8)
-        ax.set_axisbelow(True)
+            if math.isnan(ours[row].get(column, 0.0)):
+                ax.text(FLOOR * 1.3, y, "diverged", color=style.BLUE, fontsize=8, va="center")
+        ax.set(xscale="log", xlim=(FLOOR * 0.8, 200))
     ax.set_yticks(range(len(ours)), list(ours), fontsize=9)
     ax.invert_yaxis()
-    ax.legend(frameon=False, fontsize=9)
+    style.add_legend(figure, panels)
     return figure
 
 
 def figures(records: Iterable[Mapping]) -> "dict[str, Figure]":
     """Returns the figures that the records have data for: "modifications"."""
-    figure = draw_modifications(list(records))
-    return {} if figure is None else {"modifications": figure}
+    return present(modifications=draw_modifications(list(records)))
+
+
+PAPER = Paper(
+    figures=figures,
+    captions={
+        "modifications": "Table 2. Mean losses over training, baseline and single modifications; values below the axis "
+        "stand at its left edge. The report has no baseline and states neither data nor epochs.",
+        "numbered_samples": "Samples to pick exemplars from, by number, for vector arithmetic by hand "
+        "(config.eval.arithmetic.indices).",
+        "latent_walks": "Nine equal steps from one latent to another, five times.",
+        "arithmetic": "Rows a, b, c: the samples whose latents are averaged. Last row: a − b + c, then nine neighbours "
+        "of it (uniform noise of 0.25).",
+        "nearest_training_images": "Samples above the three training images nearest to them: does the model copy?",
+        "filters_trained": "Guided backpropagation from the strongest response of six features, trained discriminator.",
+        "filters_random": "The same with untrained weights.",
+    },
+)

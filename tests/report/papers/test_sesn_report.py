@@ -1,29 +1,37 @@
 """Derived cells of SESN's tables, from made-up runs."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
+from finished_runs import record, results_of
 
-from jaxrepro.report import sesn
-from jaxrepro.report.figures import CAPTIONS, derive, draw
+from jaxrepro.report.papers import find, sesn
 from jaxrepro.report.reference import load_reference
-from jaxrepro.report.runs import Run
+from jaxrepro.report.results import Timing
+from jaxrepro.report.runs import FinishedRun
+
+FACTS = {"num_classes": 10, "num_train": 10_000, "num_valid": 2_000, "num_test": 50_000}
 
 
 def error(row, column, *values):
-    cell = {"table": "table2", "row": row, "column": column, "metric": "error", "unit": "percent"}
-    return [cell | {"value": v, "seed": i} for i, v in enumerate(values)]
+    return [record(row, column, v, i, facts=FACTS) for i, v in enumerate(values)]
 
 
 def run_of(records, *, seeds=(0,), beside=(), rate=7.9):
     config = {
+        "experiment": "sesn",
+        "preset": "paper",
         "model": {"method": "CNN", "beside": list(beside)},
         "realisation": {"num_train": 10_000},
         "train": {"batch_size": 128},
-        "seeds": list(seeds),
     }
-    timing = {"steps_per_second": rate} if rate else {}
-    return Run(Path("run"), {"experiment": "sesn", "records": records, "timing": timing}, {"config": config})
+    results = results_of("sesn", records, timing=Timing(steps_per_second=rate))
+    return FinishedRun(Path("run"), config, "", dataclasses.replace(results, seeds=seeds))
+
+
+def derive(run):
+    return sesn.derive([run], run.records, [])
 
 
 def test_the_reproduction_pools_the_two_columns_of_a_baseline_but_the_settings_of_sesn():
@@ -65,30 +73,24 @@ def test_pooling_the_papers_own_numbers_gives_those_of_the_reproduction():
 
 def test_an_epochs_time_is_that_of_one_realisation_of_one_method():
     records = error("CNN", "56x56+", 2.0)
-    (cell,) = derive("sesn", [run_of(records, seeds=(3, 4), rate=7.9)], records)
-    assert (cell["table"], cell["row"], cell["column"], cell["metric"]) == (
-        "table4",
-        "CNN",
-        "56x56+",
-        "seconds_per_epoch",
-    )
+    (cell,) = derive(run_of(records, seeds=(3, 4), rate=7.9))
+    names = ("table4", "CNN", "56x56+", "seconds_per_epoch", "s")
+    assert tuple(cell[k] for k in ("table", "row", "column", "metric", "unit")) == names
     assert cell["value"] == pytest.approx(79 / 7.9 / 2)
-    assert derive("sesn", [run_of(records, beside=("SiCNN",))], records) == []
-    assert derive("sesn", [run_of(records, rate=None)], records) == []
-    assert derive("yoto", [run_of(records)], records) == []
+    assert cell["facts"] == FACTS
+    assert "1 x cpu" in cell["note"]
+    assert derive(run_of(records, beside=("SiCNN",))) == []
+    assert derive(run_of(records, rate=None)) == []
 
 
 def test_figures_need_enough_cells_and_have_captions():
-    curve = [
-        {"table": "equivariance error", "row": row, "column": f"scale {s}", "metric": "stage 1", "value": s, "seed": 0}
-        for row in ("CNN", "DSS Scalar")
-        for s in (0.4, 0.9)
-    ]
+    draw, names = find("sesn").figures, {"table": "equivariance error", "metric": "stage 1", "unit": None}
+    curve = [record(row, f"scale {s}", s, **names) for row in ("CNN", "DSS Scalar") for s in (0.4, 0.9)]
     few = error("CNN", "28x28", 2.0) + error("SiCNN", "28x28", 2.0)
-    assert set(draw("sesn", few)) == set()
-    drawn = draw("sesn", few + error("CNN", "28x28+", 1.0, 1.2) + curve)
+    assert set(draw(few)) == set()
+    drawn = draw(few + error("CNN", "28x28+", 1.0, 1.2) + curve)
     assert set(drawn) == {"table2", "equivariance"}
-    assert set(drawn) <= set(CAPTIONS)
+    assert set(drawn) <= set(find("sesn").captions)
     (panel,) = drawn["equivariance"].axes
     assert [line.get_label() for line in panel.lines] == ["CNN", "DSS Scalar"]
     assert list(panel.lines[0].get_ydata()) == [0.4, 0.9]

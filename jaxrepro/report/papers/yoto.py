@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jaxrepro.report.runs import as_number
-from jaxrepro.report.tables import mean_and_std
+from jaxrepro.report import style
+from jaxrepro.report.numbers import as_number, mean_and_std
+from jaxrepro.report.papers import Paper, present
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 TABLE = "figure 1a"
 _FIXED_ROW = re.compile(r"fixed beta=(\S+) (\S+)x")
 _YOTO_ROW = re.compile(r"YOTO (\S+)x")
-WIDTH_COLOURS = {1.0: "#2563eb", 2.0: "#d97706", 4.0: "#0f9d6e"}
-TITLE = {"loc": "left", "fontsize": 11, "fontweight": "bold"}
-OTHER_COLOURS = ("#9333ea", "#dc2626", "#475569")
+WIDTH_COLOURS = {1.0: style.BLUE, 2.0: style.AMBER, 4.0: style.GREEN}
+OTHER_COLOURS = (style.PURPLE, style.RED, style.SLATE)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def draw_frontier(records: Iterable[Mapping]) -> "Figure | None":
         return None
     figure = Figure(figsize=(7.2, 5.0), layout="constrained")
     ax = figure.subplots()
-    style_axes(ax)
+    style.style_axes(ax, "KL against reconstruction on test images, one point per β")
     conditional = [m for m in models if m.trained_beta is None]
     for model in conditional:
         every = 1 if len(conditional) == 1 else 3 if model is conditional[0] else len(models[model])
@@ -152,7 +152,6 @@ def draw_frontier(records: Iterable[Mapping]) -> "Figure | None":
     for model, points in models.items():
         if model.trained_beta is not None:
             _draw_fixed(ax, model, own_point(model, points))
-    ax.set_title("KL against reconstruction on test images, one point per β", **TITLE)
     ax.set_xlabel("KL (nats per image)")
     ax.set_ylabel("reconstruction loss (nats per image)")
     ax.margins(0.08)
@@ -186,9 +185,9 @@ def _draw_yoto(ax, model: Model, points: Sequence[Point], every: int) -> None:
 
 
 def _annotate(ax, text: str, x: float, y: float, colour: str, *, below: bool = False) -> None:
-    style = {"fontsize": 8, "color": colour, "textcoords": "offset points"}
+    look = {"fontsize": 8, "color": colour, "textcoords": "offset points"}
     place = {"xytext": (-6, -6), "ha": "right", "va": "top"} if below else {"xytext": (5, 5)}
-    ax.annotate(text, (x, y), **style | place)
+    ax.annotate(text, (x, y), **look | place)
 
 
 def draw_full_loss_difference(records: Iterable[Mapping]) -> "Figure | None":
@@ -200,13 +199,12 @@ def draw_full_loss_difference(records: Iterable[Mapping]) -> "Figure | None":
         return None
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     ax = figure.subplots()
-    style_axes(ax)
-    ax.axhline(0.0, color="#475569", linewidth=1.2, linestyle="--", zorder=1, label="fixed weight 1×")
+    style.style_axes(ax, "Full loss: conditional model minus the fixed-weight model")
+    ax.axhline(0.0, color=style.SLATE, linewidth=1.2, linestyle="--", zorder=1, label="fixed weight 1×")
     for row in dict.fromkeys(d.row for d in differences):
         x, y, spread = zip(*[(d.log2_beta, d.value, d.std) for d in differences if d.row == row])
-        style = {"color": colour_of(parse_model(row).width), "label": row.replace("x", "×"), "linewidth": 1.8}
-        ax.errorbar(x, y, yerr=spread, marker="o", capsize=3, **style)
-    ax.set_title("Full loss: conditional model minus the fixed-weight model", **TITLE)
+        look = {"color": colour_of(parse_model(row).width), "label": row.replace("x", "×"), "linewidth": 1.8}
+        ax.errorbar(x, y, yerr=spread, marker="o", capsize=3, **look)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("log₂ β")
     ax.set_ylabel("loss difference (nats per image)")
@@ -219,16 +217,18 @@ def colour_of(width: float) -> str:
     return WIDTH_COLOURS.get(width, OTHER_COLOURS[int(width * 4) % len(OTHER_COLOURS)])
 
 
-def style_axes(ax) -> None:
-    """The look of every figure here: no box, a light grid, a left-aligned bold title."""
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(True, color="#e2e8f0", linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.tick_params(labelsize=9)
-
-
 def figures(records: Iterable[Mapping]) -> "dict[str, Figure]":
     """Returns the figures that the records have data for: "frontier" and "full_loss_difference"."""
     records = list(records)
-    drawn = {"frontier": draw_frontier(records), "full_loss_difference": draw_full_loss_difference(records)}
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    return present(frontier=draw_frontier(records), full_loss_difference=draw_full_loss_difference(records))
+
+
+PAPER = Paper(
+    figures=figures,
+    captions={
+        "frontier": "Figure 1a. Every point is one loss weight β (the numbers); the line joins the points that no "
+        "other point of the same model beats in both losses.",
+        "full_loss_difference": "Figure 1b. Full loss at β of the conditional models minus that of the fixed-weight 1× "
+        "model trained at this β; below zero the conditional model is better.",
+    },
+)
