@@ -83,7 +83,11 @@ def few_shot_test(
                 Record(TABLE, row, column, "accuracy", found["accuracy"].mean(), "percent", known),
                 Record(TABLE, row, column, "interval_95", interval(found["accuracy"]), "points", known),
             ]
-            grid = grid_accuracies(task, look, variables, given, here.fold(1).key)
+            grid = {
+                kind: {n: float(_mean_accuracy(task, s, look.num_episodes, variables, given, here.fold(1).key))
+                       for n, s in shapes.items()}
+                for kind, shapes in grid_shapes(task, look, tests[attribute].arrays["counts"]).items()
+            }  # fmt: skip
             spoken = accuracy_by(languages[tests[attribute].rows], found, task.shape.shots)
             for kind, values in (*grid.items(), ("language", spoken)):
                 unit = "" if kind == "language" else f" {kind}"
@@ -107,23 +111,17 @@ def few_shot_test(
     return Evaluator("test", "test", When(end=True), evaluate, arrays)
 
 
-def grid_accuracies(
-    task: Task, look: Look, variables: Any, arrays: Mapping, key: jax.Array
-) -> dict[str, dict[int, float]]:
-    """Returns {"shots": {n: mean accuracy in percent}, "ways": …} as far as the classes reach."""
-    most_images, num_classes = int(np.asarray(arrays["counts"]).min()), len(arrays["counts"])
-    shape, fixed = task.shape, isinstance(task.method, ModelAgnostic)
+def grid_shapes(task: Task, look: Look, counts: np.ndarray) -> dict[str, dict[int, EpisodeShape]]:
+    """Returns {"shots": {n: episode with n shots}, "ways": …} as far as the classes, with `counts` images, reach."""
+    fixed = isinstance(task.method, ModelAgnostic)
     wanted = {
-        "shots": [dataclasses.replace(shape, shots=n) for n in look.shots],
-        "ways": [dataclasses.replace(shape, ways=n) for n in look.ways if not fixed or n == shape.ways],
+        "shots": {n: dataclasses.replace(task.shape, shots=n) for n in look.shots},
+        "ways": {n: dataclasses.replace(task.shape, ways=n) for n in look.ways if not fixed or n == task.shape.ways},
     }
-    found: dict[str, dict[int, float]] = {}
-    for kind, shapes in wanted.items():
-        fitting = [s for s in shapes if s.per_class <= most_images and s.ways <= num_classes]
-        found[kind] = {
-            getattr(s, kind): float(_mean_accuracy(task, s, look.num_episodes, variables, arrays, key)) for s in fitting
-        }
-    return found
+    return {
+        kind: {n: s for n, s in shapes.items() if s.per_class <= counts.min() and s.ways <= len(counts)}
+        for kind, shapes in wanted.items()
+    }
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
