@@ -29,7 +29,7 @@ import optax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from jaxrepro.layers.scale_conv import Strategy
-from jaxrepro.models.mnist_scale import MODELS, RESOLUTIONS, make_model
+from jaxrepro.models.scale.methods import MODELS, RESOLUTIONS, make_model
 
 BATCH = 128
 PROBE_BATCH = 4

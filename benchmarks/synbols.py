@@ -1,6 +1,6 @@
 """How fast the Synbols generator is, and where the time goes.
 
-    python benchmarks/synbols.py [--rounds=5] [--num_images=2000] [--out=benchmarks/results/synbols-cpu.json]
+    python benchmarks/synbols.py [--rounds=5] [--share=1.0] [--out=benchmarks/results/synbols-cpu.json]
 
 Three ways to make the same images, in turn within each round; the figures are medians over rounds:
 
@@ -10,14 +10,20 @@ Three ways to make the same images, in turn within each round; the figures are m
 
 A round also times what rendering consists of, each part alone and in one process. `render` and the parts are in CPU
 seconds, which other programs disturb less; files are in seconds by the clock. A fixed piece of NumPy work, `yardstick`,
-tells machines and their load apart. The first round fills the cache of outlines and is dropped.
+tells machines and their load apart. The first round fills the cache of outlines and is dropped. Numbers of images are
+such that a file takes some two seconds, or the start of processes would be what is measured.
+
+First of all, what a piece takes: bytes of the samples that a worker holds, at most, and of the largest process that
+writes a file of images of 1,024 pixels.
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,16 +36,18 @@ import cairo
 import numpy as np
 
 from jaxrepro.synbols import drawing, generate
+from jaxrepro.synbols.blocks import MOST_ROWS, layout_of
 from jaxrepro.synbols.fonts import find_fonts, fingerprint
 from jaxrepro.synbols.postprocess import finish, pixel_noise
 from jaxrepro.synbols.symbols import attributes_of
 
-CASES = {
-    "default 32": ("default", {}),
-    "default 64": ("default", {"resolution": (64, 64)}),
-    "camouflage 32": ("camouflage", {}),
-    "counting 128": ("counting", {}),
+CASES = {  # dataset, options, images
+    "default 32": ("default", {}, 10_000),
+    "default 64": ("default", {"resolution": (64, 64)}, 6_000),
+    "camouflage 32": ("camouflage", {}, 3_000),
+    "counting 128": ("counting", {}, 3_000),
 }
+LARGE, NUM_LARGE = 1024, 48  # pixels and images of the last measurement
 GOALS = {"default 32": 5000, "camouflage 32": 1500, "counting 128": 1500}  # images/s of one core
 
 
@@ -63,8 +71,8 @@ def make_file(recipe: generate.Recipe, num_images: int, workers: int, folder: st
 
 def render(made, num_images: int) -> None:
     """Makes the images in pieces, as the workers of a file do."""
-    for first in range(0, num_images, generate.PIECE_ROWS):
-        generate.render_arrays(made, 0, range(first, min(first + generate.PIECE_ROWS, num_images)))
+    for first in range(0, num_images, MOST_ROWS):
+        generate.render_arrays(made, 0, range(first, min(first + MOST_ROWS, num_images)))
 
 
 def profile(made, num_images: int) -> dict[str, float]:
@@ -97,8 +105,9 @@ def profile(made, num_images: int) -> dict[str, float]:
     return parts
 
 
-def bench(name: str, num_images: int, rounds: int, folder: str) -> dict:
-    key, options = CASES[name]
+def bench(name: str, share: float, rounds: int, folder: str) -> dict:
+    key, options, num_images = CASES[name]
+    num_images = round(share * num_images)
     recipe = generate.Recipe(key, seed=0, options=options)
     made = recipe.load()
     variants = {
@@ -113,10 +122,11 @@ def bench(name: str, num_images: int, rounds: int, folder: str) -> dict:
         for variant, run in variants.items():
             clock = time.perf_counter if "worker" in variant else time.process_time
             times[variant].append(seconds(run, clock))
-        parts.append(profile(made, num_images))
+        parts.append(profile(made, min(num_images, 2000)))
     rate = {k: num_images / statistics.median(v[1:]) for k, v in times.items()}
-    each = {k: statistics.median(p[k] for p in parts[1:]) / num_images * 1e6 for k in parts[0]}
+    each = {k: statistics.median(p[k] for p in parts[1:]) / min(num_images, 2000) * 1e6 for k in parts[0]}
     result = {
+        "images": num_images,
         "images_per_s_render": rate["render"],
         "images_per_s_render_rounds": [num_images / t for t in times["render"][1:]],
         "images_per_s_file_1_worker": rate["1 worker"],
@@ -130,16 +140,38 @@ def bench(name: str, num_images: int, rounds: int, folder: str) -> dict:
     }
     print(
         f"{name:14} render {rate['render']:7.0f}/s   file {rate['1 worker']:7.0f}/s   two workers "
-        f"{rate['2 workers']:7.0f}/s   {result['bytes_per_image']:8.0f} bytes/image"
+        f"{rate['2 workers']:7.0f}/s ({result['two_workers_over_one']:.2f} times)"
+        f"   {result['bytes_per_image']:8.0f} bytes/image"
     )
     print("   " + "   ".join(f"{k} {v:.0f} us" for k, v in each.items()))
+    return result
+
+
+def large_images(folder: str) -> dict:
+    """Returns bytes of a piece at 1,024 pixels, and of the largest process that writes a file of such images."""
+    shape = (LARGE, LARGE)
+    layout = layout_of((*shape, 3), (*shape, 1), NUM_LARGE)
+    command = [sys.executable, "-m", "jaxrepro.synbols", "generate", f"--resolution={LARGE}", "--no_preview"]
+    command += [f"--num_samples={NUM_LARGE}", "--workers=2", f"--out={Path(folder) / 'large.h5'}"]
+    subprocess.run(command, check=True, cwd=Path(__file__).parent.parent, stderr=subprocess.DEVNULL)
+    kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    result = {
+        "pixels": LARGE,
+        "images_of_a_piece": layout.group,
+        "bytes_of_a_piece": layout.group * LARGE * LARGE * 4,
+        "bytes_of_the_largest_process": 1024 * kilobytes,
+    }
+    print(
+        f"a piece of {LARGE} pixels: {result['bytes_of_a_piece'] / 2**20:.0f} MiB, process {kilobytes / 1024:.0f} MiB"
+    )
     return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--num_images", type=int, default=2000)
+    parser.add_argument("--share", type=float, default=1.0, help="of the numbers of images")
+    parser.add_argument("--only", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     fonts = find_fonts()
@@ -155,8 +187,9 @@ def main() -> None:
         "fonts": {"families": len(fonts), "fingerprint": fingerprint(fonts)},
     }
     with tempfile.TemporaryDirectory() as folder:
-        for name in CASES:
-            results[name] = bench(name, arguments.num_images, arguments.rounds, folder)
+        results["large images"] = large_images(folder)  # first: the workers of the others are children, too
+        for name in arguments.only:
+            results[name] = bench(name, arguments.share, arguments.rounds, folder)
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n")
 

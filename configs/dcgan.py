@@ -16,7 +16,8 @@ Vector arithmetic by hand: look at figures/numbered_samples.png of a finished ru
 
 from jaxrepro.config import CheckpointConfig, DataConfig, LogConfig, OptimConfig, TrainConfig
 from jaxrepro.config_file import make_config
-from jaxrepro.experiments.dcgan import Config, DCGANEvalConfig
+from jaxrepro.evaluators.dcgan import DCGANEvalConfig
+from jaxrepro.experiments.dcgan import Config
 from jaxrepro.models.dcgan import DCGANConfig
 
 # The authors' code for faces. Their 350,000 faces were never published; CelebA stands in for them.

@@ -131,7 +131,8 @@ def column(name, source, num_classes, label="label", num_train=60_000, **more):
 HELD_OUT = {"data.train": "train[:90%]", "data.valid": "train[90%:]"}
 MNIST = column("MNIST", "tfds:mnist", 10, **HELD_OUT)
 SVHN = column("SVHN", "tfds:svhn_cropped", 10, num_train=73_257, **HELD_OUT)
-KOREAN = column("Korean 100k", "synbols:korean-1k?num_samples=100000", 1000)
+# No package of Python brings enough Korean fonts: `python -m jaxrepro.synbols fonts --language=korean` names Debian's.
+KOREAN = column("Korean 100k", "synbols:korean-1k?num_samples=100000&system=true", 1000)
 
 
 def of_version(letters, num_chars, num_fonts):

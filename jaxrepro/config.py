@@ -41,7 +41,12 @@ class Keep(StrEnum):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """duration: "1200 steps" or "100 epochs"; batch_size: global, over all devices."""
+    """How long and in which portions.
+
+    Attributes:
+      duration: "1200 steps" or "100 epochs".
+      batch_size: global, over all devices.
+    """
 
     duration: str = "1000 steps"
     batch_size: int = 128
@@ -53,9 +58,12 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """source: see `jaxrepro.data`; train, valid and test: splits in TFDS's slice syntax, "train[20%:]".
+    """The data.
 
-    resident_limit_mb: training sets up to this size stay on the device, larger ones are streamed.
+    Attributes:
+      source: see `jaxrepro.data`.
+      train, valid, test: splits in TFDS's slice syntax, "train[20%:]".
+      resident_limit_mb: training sets up to this size, in MiB, stay on the device; larger ones are streamed.
     """
 
     source: str = "synbols:default?num_samples=20000"
@@ -67,7 +75,13 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """every: a duration, or "end"; batch_size: of evaluation; num_examples: at most so many, 0 = all."""
+    """How evaluators run.
+
+    Attributes:
+      every: a duration, or "end".
+      batch_size: of evaluation.
+      num_examples: at most so many, 0 = all.
+    """
 
     every: str = "10%"
     batch_size: int = 256
@@ -81,6 +95,13 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
+    """What is written while a run goes on.
+
+    Attributes:
+      every: a duration, between lines of training metrics.
+      tensorboard: also write scalars and pictures for TensorBoard.
+    """
+
     every: str = "100 steps"
     tensorboard: bool = False
 
@@ -90,10 +111,14 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """every: a duration; keep: that many of the latest; best: metric whose best checkpoint is kept too.
+    """Which checkpoints there are.
 
-    best: "" or "split/metric", such as "valid/loss"; best_mode: "min" or "max".
-    evaluate: which one `--mode=eval` reads.
+    Attributes:
+      every: a duration.
+      keep: that many of the latest.
+      best: "split/metric", such as "valid/loss", whose best checkpoint is kept too; "" = none.
+      best_mode: "min" or "max".
+      evaluate: which one `--mode=eval` reads.
     """
 
     every: str = "10%"
@@ -112,8 +137,10 @@ class CheckpointConfig:
 class ParallelConfig:
     """How a run is laid out on the hardware; nothing here changes what is computed, only where.
 
-    model_axis: devices that share one copy of the parameters (sharding rules of the experiment); the rest is `data`.
-    seeds: how several seeds become one program. steps_per_call: steps scanned per dispatch, 0 = automatic.
+    Attributes:
+      model_axis: devices that share one copy of the parameters (sharding rules of the experiment); the rest is `data`.
+      seeds: how several seeds become one program.
+      steps_per_call: steps scanned per dispatch, 0 = automatic.
     """
 
     model_axis: int = 1
@@ -249,7 +276,20 @@ def is_pattern(text: str) -> bool:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The sections that every experiment has. An experiment's own config extends this one."""
+    """The sections that every experiment has. An experiment's own config extends this one.
+
+    Attributes:
+      experiment: a name of `jaxrepro.registry`.
+      name: of the config file, without its ending.
+      preset: of the config file.
+      seeds: one run of each, in one program.
+      precision: of the networks' arithmetic; parameters, statistics and losses are float32.
+      train: duration and batch.
+      optim: optimizer and learning rate.
+      data: source and splits.
+      eval, log, checkpoint: what happens on the way.
+      parallel: layout on the hardware.
+    """
 
     experiment: str
     name: str

@@ -5,8 +5,8 @@
 
 A config file defines `get_config(preset) -> ConfigDict`, `PRESETS` (name -> dotted-path overrides), and
 `sweep(preset)`, the points of the paper's tables as dotted-path overrides. Overrides are parsed here and not by
-`ml_collections.config_flags`, whose errors are tracebacks in a string: ours name the key, the nearest valid one
-and the type.
+`ml_collections.config_flags`, whose errors do not name the nearest key ("Did you mean: config ?") nor an example of
+the type; the types themselves are the ConfigDict's business here, their contents that of `jaxrepro.config.parse`.
 """
 
 import ast
@@ -132,14 +132,13 @@ def set_value(config: ConfigDict, path: str, value: Any) -> None:
         walked, parent, node = f"{walked}.{name}", node, node[name]
     if isinstance(node, ConfigDict):
         raise UserError(f"{walked} is a section; set one of its keys: {', '.join(sorted(node.keys()))}")
-    if isinstance(node, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if isinstance(node, tuple) and isinstance(value, list):
-        value = tuple(value)
-    if type(node) is not type(value):
-        example = f"(such as {node!r})"
-        raise UserError(f"{walked} is {value!r} ({type(value).__name__}); it must be {type(node).__name__} {example}")
-    parent[last] = value
+    try:
+        if isinstance(value, bool) != isinstance(node, bool):  # a ConfigDict takes True for 1
+            raise TypeError
+        parent[last] = value  # which makes a float of an int, a tuple of a list, and refuses other types
+    except TypeError:
+        kind, example = type(node).__name__, f"(such as {node!r})"
+        raise UserError(f"{walked} is {value!r} ({type(value).__name__}); it must be {kind} {example}") from None
 
 
 def override(config: ConfigDict, path: str, text: str) -> None:

@@ -153,11 +153,13 @@ class Evaluation:
       metrics: scalars, named without the split ("kl", "accuracy").
       pictures: file name without suffix -> uint8 array [H, W, 3], or a `matplotlib.figure.Figure`.
       records: cells of the paper's tables and points of its figures.
+      arrays: file name without suffix -> {name: array}, kept as arrays/NAME.npz for other programs.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     pictures: Mapping[str, Any] = field(default_factory=dict)
     records: Sequence[Record] = ()
+    arrays: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ class Experiment:
         when it is true (for every seed).
       sharding_rules: `(path regex, partition spec)` pairs for leaves that are not replicated, e.g.
         `((r".*/kernel", (None, "model")),)`; the first match wins.
+      notes: what a reader of the results must know about the data; they stand in results.json and on the page.
     """
 
     source: Source
@@ -220,3 +223,4 @@ class Experiment:
     evaluators: Sequence[Evaluator] = ()
     stopped: Callable[[State], Any] | None = None
     sharding_rules: Sequence[tuple[str, tuple]] = ()
+    notes: Sequence[str] = ()

@@ -26,7 +26,7 @@ from jaxrepro.errors import UserError
 from jaxrepro.experiment import Context, Evaluator, Experiment, Transition, When
 from jaxrepro.progress import Clock, Interrupt, Progress, say
 from jaxrepro.step import Program, TrainState, default_steps_per_call
-from jaxrepro.writers import Writer, save_picture
+from jaxrepro.writers import Writer, save_arrays, save_picture
 
 Values = dict[str, list[float]]  # metric -> one number per seed
 
@@ -93,9 +93,11 @@ class Run:
 
         return {k: jax.tree.map(place, v) for k, v in named.items()}
 
-    def evaluate(self, evaluator: Evaluator, ts: TrainState, step: int, arrays: Any) -> tuple[Values, dict, list[dict]]:
-        """Runs one evaluator for every seed; returns metrics, pictures by file name, and records."""
-        values, pictures, records = {}, {}, []
+    def evaluate(
+        self, evaluator: Evaluator, ts: TrainState, step: int, arrays: Any
+    ) -> tuple[Values, dict, dict, list[dict]]:
+        """Runs one evaluator for every seed; returns metrics, pictures and arrays by file name, and records."""
+        values, pictures, kept, records = {}, {}, {}, []
         several = len(self.config.seeds) > 1
         for i, seed in enumerate(self.config.seeds):
             context = Context(step, i, rng.key(seed, f"eval/{evaluator.name}", step))
@@ -103,10 +105,11 @@ class Run:
             for name, value in found.metrics.items():
                 values.setdefault(name, []).append(float(value))
             pictures |= {name + f"_seed{seed}" * several: picture for name, picture in found.pictures.items()}
+            kept |= {name + f"_seed{seed}" * several: values for name, values in found.arrays.items()}
             records += [
                 vars(r) | {"value": float(r.value), "seed": seed, "evaluator": evaluator.name} for r in found.records
             ]
-        return values, pictures, records
+        return values, pictures, kept, records
 
     def transitions(self, *, before: bool) -> list[Transition]:
         """Returns the transitions that come before, or after, the evaluation of their step."""
@@ -267,9 +270,10 @@ class Session:
         with self.clock.evaluating():
             for e in evaluators:
                 with self.interrupt.answering():
-                    values, pictures, self.records[e.name] = self.run.evaluate(e, ts, step, self.arrays)
+                    values, pictures, kept, self.records[e.name] = self.run.evaluate(e, ts, step, self.arrays)
                 for name, picture in pictures.items():
                     self.writer.picture(step, name, picture)
+                self.writer.arrays(kept)
                 if log and values:
                     self.writer.metrics(step, e.split, values)
                     self.progress.say(f"step {step}/{self.run.total}  {e.split}: {describe(values)}")
@@ -317,9 +321,11 @@ def evaluate(config: RunConfig, experiment: Experiment, workdir: Path) -> Result
         step, ts = restored
         results, arrays = Results(step), run.upload()
         for e in experiment.evaluators:
-            values, pictures, records = run.evaluate(e, ts, step, arrays)
-            for name, picture in pictures.items() if jax.process_index() == 0 else ():
-                save_picture(workdir / "figures" / f"{name}.png", picture)
+            values, pictures, kept, records = run.evaluate(e, ts, step, arrays)
+            if jax.process_index() == 0:
+                for name, picture in pictures.items():
+                    save_picture(workdir / "figures" / f"{name}.png", picture)
+                save_arrays(workdir, kept)
             say(f"step {step}  {e.split}: {describe(values)}")
             results.records += records
             results.metrics |= {f"{e.split}/{k}": v for k, v in values.items()}

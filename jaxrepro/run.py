@@ -14,7 +14,7 @@ import hashlib
 import json
 import platform
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -109,7 +109,8 @@ def run(
         if results is None:
             return False
         if jax.process_index() == 0:
-            finish(config, typed, workdir, results, final=finished or mode == Mode.TRAIN, data=data)
+            final = finished or mode == Mode.TRAIN
+            finish(config, typed, workdir, results, final=final, data=data, notes=experiment.notes)
     return True
 
 
@@ -220,7 +221,14 @@ def environment() -> dict[str, Any]:
 
 
 def finish(
-    config: ConfigDict, typed: RunConfig, workdir: Path, results: loop.Results, *, final: bool, data: str
+    config: ConfigDict,
+    typed: RunConfig,
+    workdir: Path,
+    results: loop.Results,
+    *,
+    final: bool,
+    data: str,
+    notes: Sequence[str] = (),
 ) -> None:
     """Writes figures, the report page, and last results.json of a run; of an unfinished one evaluation.json.
 
@@ -245,6 +253,8 @@ def finish(
         timing=dataclasses.replace(earlier_timing(workdir / "results.json"), **results.timing),
         finished=datetime.now().astimezone().isoformat(timespec="seconds"),
         data_digest=data,
+        final=final,
+        notes=tuple(notes),
     )
     page.write_page(workdir, found)
     write_json(workdir / ("results.json" if final else "evaluation.json"), found.to_json())

@@ -187,19 +187,25 @@ class Program:
 
         return mesh_lib.put(jax.tree.map(pad, *per_seed), self.mesh, P("seed", None, "data" if splits else None))
 
+    def trace(self, arrays: Any) -> jax.stages.Traced:
+        """Returns the full chunk for arrays like these (or their shapes), ready to be lowered for any platform."""
+        block = jax.tree.map(_abstract, self.block(0, 1))
+        length = _abstract(mesh_lib.put(np.int32(0), self.mesh))
+        with jax.set_mesh(self.mesh):
+            return self._run_full.trace(
+                self.abstract_state(), self.seeds, length, block, jax.tree.map(_abstract, arrays)
+            )
+
     def compile_ahead(self, arrays: Any) -> None:
         """Starts to compile the chunk in a thread, so that it overlaps with initialisation or a restore.
 
         Args:
           arrays: what `run` will get, on its devices.
         """
-        block = jax.tree.map(_abstract, self.block(0, 1))
-        length = _abstract(mesh_lib.put(np.int32(0), self.mesh))
-        ts, arrays = self.abstract_state(), jax.tree.map(_abstract, arrays)
 
         def compile_chunk():
             with jax.set_mesh(self.mesh):
-                return self._run_full.lower(ts, self.seeds, length, block, arrays).compile()
+                return self.trace(arrays).lower().compile()
 
         executor = ThreadPoolExecutor(max_workers=1)
         self._compiled = executor.submit(compile_chunk)

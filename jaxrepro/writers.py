@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxrepro.progress import say
-
 
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Writes a file under a temporary name, then renames it."""
@@ -49,6 +47,16 @@ def save_picture(path: Path, picture: Any) -> None:
     else:
         picture.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
     write_atomically(path, buffer.getvalue())
+
+
+def save_arrays(workdir: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes {file name: {name: array}} as workdir/arrays/<file name>.npz, atomically."""
+    import io
+
+    for name, arrays in files.items():
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        write_atomically(Path(workdir) / "arrays" / f"{name}.npz", buffer.getvalue())
 
 
 def cut_metrics(path: Path, step: int, promised: Mapping[str, int] | None = None) -> str:
@@ -111,6 +119,8 @@ class Writer:
         self.workdir.mkdir(parents=True, exist_ok=True)
         path = self.workdir / "metrics.jsonl"
         if damage := cut_metrics(path, start_step, promised):
+            from jaxrepro.progress import say  # here, because it brings JAX and the report writes files without it
+
             say(damage)
         self.log_state = log_state(path.read_bytes() if path.exists() else b"")
         self._file = path.open("a")
@@ -147,6 +157,11 @@ class Writer:
                 self._board.add_image(name, picture, step, dataformats="HWC")
             else:
                 self._board.add_figure(name, picture, step, close=False)
+
+    def arrays(self, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Writes arrays/<file name>.npz."""
+        if self.active:
+            save_arrays(self.workdir, files)
 
     def sync(self) -> None:
         """Forces metrics.jsonl to disk; called before a checkpoint, which promises every line up to its step."""

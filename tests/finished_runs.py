@@ -48,7 +48,7 @@ def write_run(
     experiment, preset = (results.experiment, results.preset) if results else (experiment, preset)
     seeds = results.seeds if results else (0,)
     plain = {"experiment": experiment, "preset": preset, "seeds": list(seeds)} | (config or {})
-    write_json(folder / "config.json", {"preset": preset, "command": command, "config": plain})
+    write_json(folder / "config.json", {"preset": preset, "command": command, "data": "", "config": plain})
     writer = Writer(folder, seeds, tensorboard=False, start_step=0)
     for step, split, values in log:
         writer.metrics(step, split, values)

@@ -7,7 +7,7 @@ A table that is already in memory holds its columns as arrays; one that is read 
 are uint8 [N, H, W, C] under the name "image", labels int32 [N] under "label"; other columns keep their own names.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +35,7 @@ class Table:
       columns: name -> Column.
       take: `int array [B] -> {name: array [B, ...]}`; any order, repeats allowed, deterministic, thread-safe.
       classes: of columns that hold class numbers, the name of every class, where the source knows them.
+      note: in what the data falls short of what its name promises, or "".
     """
 
     name: str
@@ -42,6 +43,7 @@ class Table:
     columns: Mapping[str, Column]
     take: Callable[[np.ndarray], dict[str, np.ndarray]]
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -63,9 +65,14 @@ def table_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Table:
     return Table(name, num_rows.pop(), columns, lambda rows: {k: a[rows] for k, a in arrays.items()})
 
 
+def notes_of(tables: Iterable[Table]) -> tuple[str, ...]:
+    """Returns the different notes of some tables."""
+    return tuple(dict.fromkeys(table.note for table in tables if table.note))
+
+
 def take_part(table: Table, rows: np.ndarray, name: str) -> Table:
     """Returns the given rows [M] of a table, in this order, as a table."""
-    return Table(name, len(rows), table.columns, lambda i: table.take(rows[i]), table.classes)
+    return Table(name, len(rows), table.columns, lambda i: table.take(rows[i]), table.classes, table.note)
 
 
 def slice_table(table: Table, start: int, stop: int) -> Table:
@@ -76,4 +83,5 @@ def slice_table(table: Table, start: int, stop: int) -> Table:
         table.columns,
         lambda rows: table.take(np.asarray(rows) + start),
         table.classes,
+        table.note,
     )

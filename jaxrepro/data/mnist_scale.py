@@ -33,8 +33,10 @@ _SPLITS = ("train", "valid", "test")
 class RealisationConfig:
     """How `config.data.source` becomes MNIST-scale. It always stays on the device.
 
-    num_train, num_valid, num_test: images; a smaller source gives fewer to test. test_source: another source of digits
-    for the test set; "" = the same. min_scale, max_scale: the zoom of every image is uniform between them.
+    Attributes:
+      num_train, num_valid, num_test: images; a smaller source gives fewer to test.
+      test_source: another source of digits for the test set; "" = the same.
+      min_scale, max_scale: the zoom of every image is uniform between them.
     """
 
     num_train: int = 10_000

@@ -5,9 +5,6 @@
 
 One key per batch; example i uses `fold_in(key, i)`. Images are float [B, H, W, C] in [0, 1] before and after. The
 originals round to 8 bits after every operation; here numbers stay floats.
-
-Where this differs from `jaxrepro.data.augment`: bicubic interpolation, shear, scales uniform and not log-uniform, whole
-pixels of translation; factors that multiply brightness, saturation against grey, and a random order of operations.
 """
 
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrepro.data.augment import example_keys
+from jaxrepro.data.zoom import cubic
 from jaxrepro.errors import check
 
 Array = jax.Array
@@ -124,9 +122,9 @@ def _taps(position: Array, size: int) -> tuple[Array, Array]:
     """Returns the four pixels around positions [...] and their weights, both [..., 4]."""
     first = jnp.floor(position)
     t = position - first
-    weights = (-t + 2 * t**2 - t**3, 1 - 2 * t**2 + t**3, t + t**2 - t**3, -(t**2) + t**3)
-    pixels = first.astype(jnp.int32)[..., None] + jnp.arange(-1, 3)
-    return jnp.clip(pixels, 0, size - 1), jnp.stack(weights, axis=-1)
+    taps = jnp.arange(-1, 3)
+    pixels = first.astype(jnp.int32)[..., None] + taps
+    return jnp.clip(pixels, 0, size - 1), cubic(jnp.abs(t[..., None] - taps), jnp)
 
 
 def random_warp(
@@ -208,10 +206,14 @@ def random_colors(
 
 @dataclass(frozen=True)
 class PlusConfig:
-    """plus: the augmentation of the rows with "+" in the Synbols tables, in training. The rest are its ranges.
+    """The augmentation of the rows with "+" in the Synbols tables.
 
-    max_rotation, max_shear: degrees. max_translation: share of the side. scale: lowest and highest factor.
-    brightness, contrast, saturation, hue: of images in colour, see `draw_colors`.
+    Attributes:
+      plus: whether training images are augmented; the rest are the ranges.
+      max_rotation, max_shear: degrees.
+      max_translation: share of the side.
+      scale: lowest and highest factor.
+      brightness, contrast, saturation, hue: of images in colour, see `draw_colors`.
     """
 
     plus: bool = False

@@ -1,9 +1,15 @@
-"""Square pictures of one size from larger ones, on the device."""
+"""Square pictures of one size from larger ones, on the device; and random rows of a table as such pictures."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from jaxrepro.data.dataset import Table
+from jaxrepro.errors import UserError, unknown
+from jaxrepro.rng import generator
 
 
 class Fit(StrEnum):
@@ -28,3 +34,38 @@ def square(images: jax.Array, size: int, fit: Fit = Fit.RESIZE) -> jax.Array:
         raise ValueError(f"cannot cut {size}×{size} from {height}×{width}")
     top, left = (height - size) // 2, (width - size) // 2
     return images[:, top : top + size, left : left + size]
+
+
+def check_squares(table: Table, size: int, channels: int, fit: Fit) -> None:
+    """Raises UserError unless the images of a table can be made to [size, size, channels]."""
+    height, width, found = table.columns["image"].shape
+    if found != channels:
+        raise UserError(f"{table.name} has images of {found} channels; config.model.image_channels is {channels}")
+    if fit == Fit.CROP and min(height, width) < size:
+        raise UserError(
+            f"{table.name} has images of {height}×{width}; config.fit=crop cannot cut {size}×{size} of them"
+        )
+
+
+def read_squares(
+    table: Table, size: int, fit: Fit = Fit.RESIZE, *, columns: Sequence[str] = (), limit: int = 0
+) -> dict[str, np.ndarray]:
+    """Returns `limit` random rows (0 = all, shuffled): "image" uint8 [N, size, size, C] and columns of classes [N].
+
+    The choice is always the same; sources may be sorted by class.
+
+    Raises:
+      UserError: no such column, or one that does not hold one class per row.
+    """
+    for name in columns:
+        if name not in table.columns:
+            raise unknown(f"column of {table.name}", name, table.columns)
+        column = table.columns[name]
+        if column.shape or np.dtype(column.dtype).kind not in "biu":
+            raise UserError(f"column {name!r} of {table.name} holds no classes but {column.dtype} {list(column.shape)}")
+    found = table.take(generator(0, "evaluators").permutation(table.num_rows)[: limit or None])
+    images = found["image"]
+    if images.shape[1:3] != (size, size):
+        resize = jax.jit(lambda a: jnp.round(square(a, size, fit)).astype(jnp.uint8))
+        images = np.concatenate([np.asarray(resize(images[i : i + 500])) for i in range(0, len(images), 500)])
+    return {"image": images, **{name: found[name] for name in columns}}

@@ -12,7 +12,6 @@ class labels as int32. Text, nested, ragged and video features are left out.
 import functools
 import os
 import re
-import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -146,6 +145,8 @@ def _decode_split(title: str, folder: Path, builder: Any, split: str, columns: M
 
 def _examples(builder: Any, split: str) -> Iterator[dict]:
     """Yields decoded examples in the dataset's order."""
+    from grain.experimental import TFRecordIterDataset  # checks no CRC; pictures carry checksums of their own
+
     if _is_array_record(builder):
         source = _records(builder, split)
         for begin in range(0, len(source), _READ_ROWS):
@@ -155,25 +156,8 @@ def _examples(builder: Any, split: str) -> Iterator[dict]:
     if not all(".tfrecord" in p.name for p in paths):
         raise UserError(f"{builder.data_dir} is neither array_record nor tfrecord; prepare it as array_record")
     for path in paths:
-        for record in read_tfrecords(path):
+        for record in TFRecordIterDataset(str(path)):
             yield builder.info.features.deserialize_example_np(record)
-
-
-def read_tfrecords(path: Path) -> Iterator[bytes]:
-    """Yields the records of a TFRecord file: each is length uint64, CRC uint32, payload, CRC uint32.
-
-    The CRCs are not verified (they are CRC-32C, which Python lacks); pictures carry checksums of their own.
-
-    Raises:
-      ValueError: the file ends inside a record.
-    """
-    with open(path, "rb") as handle:
-        while header := handle.read(12):
-            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else 0
-            record = handle.read(length) if length <= path.stat().st_size else b""
-            if len(header) != 12 or len(record) != length or len(handle.read(4)) != 4:
-                raise ValueError(f"{path.name} is cut short")
-            yield record
 
 
 def _table_of_records(title: str, folder: Path, builder: Any, split: str, columns: Mapping) -> Table:

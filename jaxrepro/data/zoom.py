@@ -26,12 +26,13 @@ def zoom_matrices(factors: Any, size: int, xp: Any = np) -> Any:
     total = 0
     for tap in (-1, 0, 1, 2):
         source = xp.clip(base + tap, 0, size - 1)
-        weight = inside * _cubic(xp.abs(position - base - tap), xp)
+        weight = inside * cubic(xp.abs(position - base - tap), xp)
         total = total + weight[..., None] * (source[..., None] == pixel)
     return total
 
 
-def _cubic(distance: Any, xp: Any, a: float = -1.0) -> Any:
+def cubic(distance: Any, xp: Any, a: float = -1.0) -> Any:
+    """Returns the weight of a tap at this distance in pixels, at least 0; `a` is the kernel's slope at distance 1."""
     near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
     far = a * (distance**3 - 5 * distance**2 + 8 * distance - 4)
     return xp.where(distance <= 1, near, xp.where(distance < 2, far, 0))

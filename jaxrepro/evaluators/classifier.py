@@ -20,6 +20,7 @@ from jaxrepro.evaluators.samples import Sampler
 from jaxrepro.experiment import Evaluation, Evaluator, When
 from jaxrepro.layers import Conv
 from jaxrepro.training.batched import map_batches
+from jaxrepro.training.fit import fit
 
 Judge = Callable[[Any], dict[str, jax.Array]]
 
@@ -56,28 +57,22 @@ def train_classifier(images: np.ndarray, columns: Mapping[str, np.ndarray], num_
     """
     num_classes = {name: int(np.max(values)) + 1 for name, values in columns.items()}
     model = Classifier(num_classes)
-    tx = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, num_steps))
 
-    @jax.jit
-    def train(images, columns):
-        key = jax.random.key(0)
-        params = model.init(key, images[:1])
+    def loss(params, batch):
+        images, columns = batch
+        logits = model.apply(params, images)
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        return sum(cross_entropy(logits[name], columns[name]).mean() for name in columns)
 
-        def step(carry, i):
-            params, opt_state = carry
-            rows = jax.random.randint(jax.random.fold_in(key, i), (BATCH_SIZE,), 0, len(images))
-
-            def loss(params):
-                logits = model.apply(params, images[rows])
-                cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-                return sum(cross_entropy(logits[name], columns[name][rows]).mean() for name in columns)
-
-            updates, opt_state = tx.update(jax.grad(loss)(params), opt_state)
-            return (optax.apply_updates(params, updates), opt_state), None
-
-        return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(num_steps))[0][0]
-
-    params = train(images, {name: jnp.asarray(values, jnp.int32) for name, values in columns.items()})
+    arrays = (images, {name: np.asarray(values, np.int32) for name, values in columns.items()})
+    params = fit(
+        lambda key, row: model.init(key, row[0]),
+        loss,
+        arrays,
+        num_steps=num_steps,
+        batch_size=BATCH_SIZE,
+        lr=LEARNING_RATE,
+    )
     predict = jax.jit(lambda params, images: map_batches(lambda b: model.apply(params, b), images, 256))
     return lambda images: jax.tree.map(jax.nn.softmax, predict(params, images))
 

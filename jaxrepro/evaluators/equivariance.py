@@ -28,7 +28,7 @@ TABLE = "equivariance error"
 
 
 @dataclass(frozen=True)
-class Network:
+class Measured:
     """A network as the measurement sees it.
 
     Attributes:
@@ -48,7 +48,7 @@ def least_shrunk(images: jax.Array, scales: jax.Array, num: int = 64) -> jax.Arr
     return images[np.sort(largest)]
 
 
-def compare(networks: Sequence[Network], variables: Mapping[str, Any], images: Any) -> tuple[list[Record], dict]:
+def compare(networks: Sequence[Measured], variables: Mapping[str, Any], images: Any) -> tuple[list[Record], dict]:
     """Returns records of the error at every scale, stage and network, and the picture "feature_maps".
 
     Args:
@@ -69,7 +69,7 @@ def compare(networks: Sequence[Network], variables: Mapping[str, Any], images: A
     return records, {"feature_maps": draw_feature_maps(shown, mesh_lib.to_host(images))}
 
 
-def errors_and_maps(network: Network, variables: Any, images: jax.Array, scale: jax.Array) -> tuple[dict, dict]:
+def errors_and_maps(network: Measured, variables: Any, images: jax.Array, scale: jax.Array) -> tuple[dict, dict]:
     """Returns the error of every stage that is large enough, and its three maps, in its loudest channel.
 
     Returns:

@@ -3,7 +3,7 @@
 Source: the report's table 1; the article, section 5.1: every convolution's activations, max-pooled to 4x4.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrepro.data import load_dataset, read_split
 from jaxrepro.errors import check
 from jaxrepro.evaluators import linear_svm
 from jaxrepro.experiment import Evaluation, Evaluator, Record, When
@@ -21,10 +22,14 @@ POOLED = 4  # side of every map that the SVM sees
 
 @dataclass(frozen=True)
 class FeaturesConfig:
-    """source: labelled images for the linear SVM, "" = none, "same" = those of training; as in `config.data`.
+    """Labelled images for the linear SVM.
 
-    name: of the source in the table; "" = the source itself. num_train: at most so many images, 0 = all.
-    c_grid: weights of the SVM's losses to choose from.
+    Attributes:
+      source: as in `config.data`; "" = none, "same" = the images of training.
+      train, test: splits, as in `config.data`.
+      name: of the source in the table; "" = the source itself.
+      num_train: at most so many images, 0 = all.
+      c_grid: weights of the SVM's losses to choose from.
     """
 
     source: str = ""
@@ -46,6 +51,18 @@ class Labelled:
 
     images: np.ndarray
     labels: np.ndarray
+
+
+def read_labelled(config: FeaturesConfig, source: str, read: Callable[..., Mapping[str, np.ndarray]]) -> list[Labelled]:
+    """Returns the training and test images of a source.
+
+    Args:
+      read: `(table, columns, limit) -> {"image": uint8 [N, H, W, C], column: [N]}`, random rows.
+    """
+    splits = load_dataset(source)
+    parts = ((config.train, config.num_train), (config.test, 0))
+    rows = [read(read_split(splits, split), ["label"], limit) for split, limit in parts]
+    return [Labelled(r["image"], r["label"]) for r in rows]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,12 +163,3 @@ def hardest_pairs(found: Mapping[str, np.ndarray], num_classes: int, most: int =
     ]
     pairs.sort(key=lambda pair: (-pair[0], -pair[1]))
     return [(int(a), int(b), float(share)) for share, _, a, b in pairs[:most]]
-
-
-def language_names(symbols: Sequence[str], labels: np.ndarray) -> np.ndarray:
-    """Returns the language of the symbol of every image, text [M]; "?" where the data does not name its symbols."""
-    from jaxrepro.synbols.languages import language_of
-
-    if not len(symbols):
-        return np.full(len(labels), "?")
-    return np.array([language_of(symbol) for symbol in symbols])[labels]

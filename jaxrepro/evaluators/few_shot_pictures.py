@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from jaxrepro.data.episodes import ClassTable
+from jaxrepro.report import style
 
 MOST_ROWS = 8
 MOST_QUERIES = 10
 EXAMPLES = 4  # images of each class of a pair
 READABLE = (range(0x530), range(0x1E00, 0x2000))  # Latin, Greek and Cyrillic letters, which the plotting font has
 LONGEST_NAME = 18
-COLOURS = ("#2563eb", "#d97706", "#0f9d6e", "#9333ea", "#dc2626", "#0891b2", "#64748b", "#be185d")
-TITLE = {"loc": "left", "fontsize": 10, "fontweight": "bold"}
+COLOURS = (style.BLUE, style.AMBER, style.GREEN, style.PURPLE, style.RED, style.CYAN, style.GREY, style.PINK)
 
 
 def draw_episode(images: np.ndarray, predicted: np.ndarray, shots: int, title: str) -> Any:
@@ -36,7 +36,7 @@ def draw_episode(images: np.ndarray, predicted: np.ndarray, shots: int, title: s
             _show(axes[n, i], images[n, i if query < 0 else shots + query])
             if query >= 0:
                 right = predicted[n, query] == n
-                colour = COLOURS[2] if right else COLOURS[4]
+                colour = style.GREEN if right else style.RED
                 axes[n, i].set_title("✓" if right else f"→ {predicted[n, query] + 1}", fontsize=8, color=colour, pad=2)
         axes[n, 0].set_ylabel(f"class {n + 1}", fontsize=8)
     axes[0, 0].set_title("support", fontsize=8, loc="left", pad=2)
@@ -74,9 +74,9 @@ def draw_vectors(vectors: np.ndarray, images: np.ndarray, shots: int, title: str
             AnnotationBbox(OffsetImage(_rgb(images[n, 0]), zoom=zoom), mean, xybox=(16, 16), xycoords="data",
                            boxcoords="offset points", frameon=True, pad=0.1, bboxprops={"edgecolor": colour})
         )  # fmt: skip
-    ax.set(xlabel="first principal axis", ylabel="second principal axis")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.set_title(f"{title}\nqueries •, support ○, its mean ★", **TITLE)
+    style.style_axes(
+        ax, f"{title}\nqueries •, support ○, its mean ★", xlabel="first principal axis", ylabel="second principal axis"
+    )
     ax.legend(frameon=False, fontsize=8)
     return figure
 

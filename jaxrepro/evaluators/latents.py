@@ -27,11 +27,11 @@ NUM_NUMBERED = 100
 
 @dataclass(frozen=True)
 class ArithmeticConfig:
-    """One operand's latent is the mean of three.
+    """Whose latents are added up; one operand's latent is the mean of three.
 
-    concepts: three, such as ("label=7","label=1","label=0"), or (). indices: nine numbers of samples instead.
-
-    The numbers are those of the picture `numbered_samples`.
+    Attributes:
+      concepts: three, such as ("label=7","label=1","label=0"), or ().
+      indices: instead, the numbers of nine samples in the picture `numbered_samples`, or ().
     """
 
     concepts: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ from jaxrepro.durations import num_steps
 from jaxrepro.errors import check, unknown
 from jaxrepro.evaluators import equivariance
 from jaxrepro.experiment import Evaluation, Evaluator, Experiment, Record, Transition, When
-from jaxrepro.models.mnist_scale import MODELS, RESOLUTIONS, column_of, make_model
+from jaxrepro.models.scale.methods import MODELS, RESOLUTIONS, column_of, make_model
 from jaxrepro.training.classification import (
     Score,
     Task,
@@ -44,11 +44,16 @@ from jaxrepro.training.precision import apply_in
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """method: a row of table 2. beside: other rows, trained in the same run.
+    """The networks of a run.
 
-    resolution: 28 or 56 pixels. tuned_with_zoom: take the hyper-parameters of the columns with "+" (SESN only).
-    channels: of the three stages, () = the method's own. hidden, dropout: of the dense layers; dropout is the
-    probability that a unit is dropped.
+    Attributes:
+      method: a row of table 2.
+      beside: other rows, trained in the same run.
+      resolution: 28 or 56 pixels.
+      tuned_with_zoom: take the hyper-parameters of the columns with "+" (SESN only).
+      channels: of the three stages, () = the method's own.
+      hidden: units of the dense layer.
+      dropout: probability that one of them is dropped.
     """
 
     method: str = "SESN Scalar"
@@ -75,7 +80,11 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """zoom: lowest and highest factor of the random zoom in training, uniform; () = none."""
+    """What happens to training images.
+
+    Attributes:
+      zoom: lowest and highest factor of the random zoom, uniform; () = none.
+    """
 
     zoom: tuple[float, ...] = ()
 
@@ -86,6 +95,14 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class Config(RunConfig):
+    """Table 2.
+
+    Attributes:
+      model: the networks.
+      realisation: how digits become MNIST-scale.
+      augment: of training images.
+    """
+
     model: ModelConfig = ModelConfig()
     realisation: RealisationConfig = RealisationConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -246,7 +263,7 @@ def cell_column(config: Config, method: str) -> str:
     return f"{column_of(config.model.resolution, tuned)} settings, {'with' if zoomed else 'without'} zoom"
 
 
-def view(config: Config, method: str) -> equivariance.Network:
+def view(config: Config, method: str) -> equivariance.Measured:
     """Returns a method as the equivariance measurement sees it: uint8 images in, maps of every stage out."""
     name = member_name(method)
     network = networks(config)[name]
@@ -258,4 +275,4 @@ def view(config: Config, method: str) -> equivariance.Network:
         stages = kept["intermediates"]
         return [stages[k]["features"][0].astype(jnp.float32) for k in sorted(stages) if k.startswith("stage_")]
 
-    return equivariance.Network(method, name, features)
+    return equivariance.Measured(method, name, features)

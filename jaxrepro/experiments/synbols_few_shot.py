@@ -21,10 +21,11 @@ import numpy as np
 
 from jaxrepro.config import EvalConfig, RunConfig, Schedule
 from jaxrepro.data import load_dataset
+from jaxrepro.data.classes import language_names
 from jaxrepro.data.episodes import ClassTable, EpisodeShape, class_tables
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError, check
-from jaxrepro.evaluators.few_shot import Look, few_shot_test, language_names
+from jaxrepro.evaluators.few_shot import Look, few_shot_test
 from jaxrepro.experiment import Experiment, Source, Transition, When
 from jaxrepro.models.few_shot import CHANNELS, Encoder, Learner, RelationNet
 from jaxrepro.training import episodic, few_shot

@@ -25,9 +25,11 @@ from jaxrepro.config import RunConfig, Schedule
 from jaxrepro.data import Table, augment, make_source, pil_augment
 from jaxrepro.data.batches import whole_epoch_weights
 from jaxrepro.data.classes import class_names, held_out, labelled_splits
+from jaxrepro.data.dataset import notes_of
 from jaxrepro.data.pil_augment import PlusConfig
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import check, unknown
+from jaxrepro.evaluators.class_embeddings import class_embeddings
 from jaxrepro.evaluators.classification import classifier_test
 from jaxrepro.evaluators.split_scatter import draw_splits
 from jaxrepro.experiment import Experiment, Record, Transition, When
@@ -50,7 +52,12 @@ class Weights(StrEnum):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """name: a row of the table, without "+". channels, max_pooling: of Conv-4, see `models.conv4`; () = as executed."""
+    """The network.
+
+    Attributes:
+      name: a row of the table, without "+".
+      channels, max_pooling: of Conv-4, see `models.conv4`; () = as executed.
+    """
 
     name: str = "Conv-4 GAP"
     channels: tuple[int, ...] = ()
@@ -97,9 +104,11 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class EnergyConfig:
-    """For the estimate of a run's cost. watts: drawn by the device while it computes, a figure you state.
+    """For the estimate of a run's cost.
 
-    grams_per_kwh: carbon dioxide emitted per kilowatt-hour of electricity.
+    Attributes:
+      watts: drawn by the device while it computes, a figure you state.
+      grams_per_kwh: carbon dioxide emitted per kilowatt-hour of electricity.
     """
 
     watts: float = 300.0
@@ -112,7 +121,16 @@ class EnergyConfig:
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    """version: of the data, "v1" (26 letters) or "v2" (48 symbols); reports join that version's numbers only."""
+    """A classification task of Synbols.
+
+    Attributes:
+      version: of the data, "v1" (26 letters) or "v2" (48 symbols); reports join that version's numbers only.
+      tested: which weights.
+      model: the network.
+      task: what is predicted, on how many images.
+      augment: of training images.
+      energy: for the estimate of a run's cost.
+    """
 
     version: str = "v1"
     tested: Weights = Weights.LAST
@@ -248,13 +266,14 @@ def build(config: Config) -> Experiment:
         draw=draw,
         update=update,
         transitions=(validation,),
-        evaluators=(make_test(config, task, tables, names),),
+        evaluators=make_evaluators(config, task, tables, names),
         stopped=(lambda state: state.plateau.stopped(len(task.optimizer.plateau_rates))) if task.plateau else None,
+        notes=notes_of(tables.values()),
     )
 
 
-def make_test(config: Config, task: Task, tables: Mapping[str, Table], names: tuple[str, ...]):
-    """Returns the evaluator of the chosen weights on the test set."""
+def make_evaluators(config: Config, task: Task, tables: Mapping[str, Table], names: tuple[str, ...]):
+    """Returns the test of the chosen weights; where fonts are predicted, also what tells which of them look alike."""
     arrays = held_out(tables["test"], config.task.label, config.eval.num_examples)
     cell, facts = (row_of(config), config.task.column), facts_of(config, tables, len(names), len(arrays["label"]))
 
@@ -265,4 +284,5 @@ def make_test(config: Config, task: Task, tables: Mapping[str, Table], names: tu
         ]
 
     pictures = {"split": lambda: draw_splits(tables)} if config.experiment == "synbols_ood" else {}
-    return classifier_test(task, arrays, names, records, pictures)
+    test = classifier_test(task, arrays, names, records, pictures)
+    return (test, class_embeddings("font_embeddings", task, arrays, names)) if config.task.label == "font" else (test,)

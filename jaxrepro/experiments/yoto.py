@@ -11,6 +11,7 @@ released code; a reproduction report (preset `report`) where it differs.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ from jaxrepro.losses import vae as losses
 from jaxrepro.metrics import Mean
 from jaxrepro.models.conv_vae import Conditioning, ConvVAE, Likelihood, VAEConfig, output_mean, positive
 from jaxrepro.training.optim import make_optimizer
+from jaxrepro.training.precision import apply_in
 
 CONDITIONAL = "conditional"
 
@@ -41,9 +43,12 @@ SHARDING_RULES = ((r".*/(encoder_hidden|decoder_hidden|decoder_input)/kernel", (
 class BetaConfig:
     """The loss weight of the KL term.
 
-    low, high: beta is log-uniform in [low, high], drawn per example. fixed: 0, or the beta of a fixed-weight model in
-    place of the conditional one. baselines: betas of fixed-weight models trained beside it. grid: where the conditional
-    model is evaluated. pictured: betas of the reconstructions and samples.
+    Attributes:
+      low, high: beta is log-uniform in [low, high], drawn per example.
+      fixed: 0, or the beta of a fixed-weight model in place of the conditional one.
+      baselines: betas of fixed-weight models trained beside it.
+      grid: where the conditional model is evaluated.
+      pictured: betas of the reconstructions and samples.
     """
 
     low: float = 0.125
@@ -63,7 +68,12 @@ class BetaConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """resize: bilinear, to this size before a random crop back to the image's size; 0 = no crop. flip: horizontally."""
+    """What happens to training images.
+
+    Attributes:
+      resize: bilinear, to this size before a random crop back to the image's size; 0 = no crop.
+      flip: horizontally, half of them.
+    """
 
     resize: int = 40
     flip: bool = True
@@ -71,6 +81,14 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class Config(RunConfig):
+    """YOTO on the beta-VAE.
+
+    Attributes:
+      model: the VAE.
+      beta: weights of the KL term.
+      augment: of training images.
+    """
+
     model: VAEConfig = VAEConfig()
     beta: BetaConfig = BetaConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -103,9 +121,8 @@ def fixed_name(beta: float) -> str:
 
 def make_model(config: Config, beta: float) -> ConvVAE:
     """Returns the conditional network (beta = 0), or the same network without conditioning."""
-    dtype = jnp.bfloat16 if config.precision == Precision.BFLOAT16 else jnp.float32
     model = config.model if beta == 0 else dataclasses.replace(config.model, conditioning=Conditioning.NONE)
-    return ConvVAE(model, dtype=dtype)
+    return ConvVAE(model)
 
 
 def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
@@ -141,14 +158,21 @@ def sample_beta(config: BetaConfig, key: jax.Array, num: int) -> jax.Array:
     return jnp.exp(jax.random.uniform(key, (num,), minval=low, maxval=high))
 
 
-def elbo_terms(model: ConvVAE, params: Any, images: jax.Array, beta: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+def elbo_terms(
+    model: ConvVAE,
+    params: Any,
+    images: jax.Array,
+    beta: jax.Array,
+    key: jax.Array,
+    precision: Precision = Precision.FLOAT32,
+) -> dict[str, jax.Array]:
     """Returns {"reconstruction", "kl"}, nats per image [B], for one posterior sample.
 
     Args:
       images: float32 [B, H, W, C] in the model's range.
       beta: float32 [B], what the network is conditioned on.
     """
-    posterior, output = model.apply({"params": params}, images, beta, key)
+    posterior, output = apply_in(precision, model, {"params": params}, images, beta, key)
     if model.config.likelihood == Likelihood.BERNOULLI:
         reconstruction = losses.bernoulli_nll(images, output)
     else:
@@ -157,9 +181,16 @@ def elbo_terms(model: ConvVAE, params: Any, images: jax.Array, beta: jax.Array, 
     return {"reconstruction": reconstruction, "kl": losses.gaussian_kl(posterior.mean, posterior.std)}
 
 
-def loss(model: ConvVAE, params: Any, images: jax.Array, beta: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
+def loss(
+    model: ConvVAE,
+    params: Any,
+    images: jax.Array,
+    beta: jax.Array,
+    key: jax.Array,
+    precision: Precision = Precision.FLOAT32,
+) -> tuple[jax.Array, dict]:
     """Returns (mean over the batch of reconstruction_i + beta_i KL_i, its terms as Means)."""
-    terms = elbo_terms(model, params, images, beta, key)
+    terms = elbo_terms(model, params, images, beta, key, precision)
     total = terms["reconstruction"] + beta * terms["kl"]
     return total.mean(), {k: Mean.of(v) for k, v in {"loss": total, **terms}.items()}
 
@@ -195,7 +226,9 @@ def build(config: Config) -> Experiment:
         for name, member in state.items():
             fixed = members(config)[name]
             beta = jnp.full_like(drawn, fixed) if fixed else drawn
-            gradient = jax.grad(lambda p, n=name, b=beta: loss(models[n], p, images, b, sample_key), has_aux=True)
+            gradient = jax.grad(
+                lambda p, n=name, b=beta: loss(models[n], p, images, b, sample_key, config.precision), has_aux=True
+            )
             grads, found = gradient(member.params)
             new[name] = Member(*optimizer.descend(grads, member.opt_state, member.params, rate))
             main = name == next(iter(models))
@@ -227,25 +260,29 @@ def view(config: Config, name: str) -> beta_grid.Model:
     """Returns a member as the evaluator sees it: uint8 images in and out."""
     beta = members(config)[name]
     model = make_model(config, beta)
+    apply = functools.partial(apply_in, config.precision, model)
 
     def to_uint8(output):
         mean = output_mean(config.model, output)
         unit = (mean + 1) / 2 if config.model.likelihood == Likelihood.GAUSSIAN else mean
         return jnp.round(jnp.clip(unit, 0, 1) * 255).astype(jnp.uint8)
 
+    def terms(params, images, beta, key):
+        return elbo_terms(model, params, prepare(config, images), beta, key, config.precision)
+
     def reconstruct(params, images, beta):
-        posterior = model.apply({"params": params}, prepare(config, images), beta, method="encode")
-        return to_uint8(model.apply({"params": params}, posterior.mean, beta, method="decode"))
+        posterior = apply({"params": params}, prepare(config, images), beta, method="encode")
+        return to_uint8(apply({"params": params}, posterior.mean, beta, method="decode"))
 
     def sample(params, beta, key):
         z = jax.random.normal(key, (len(beta), config.model.latent))
-        return to_uint8(model.apply({"params": params}, z, beta, method="decode"))
+        return to_uint8(apply({"params": params}, z, beta, method="decode"))
 
     return beta_grid.Model(
         label=f"fixed beta={beta:g} {config.model.width}x" if beta else f"YOTO {config.model.width}x",
         beta=beta,
         params=lambda state: state[name].params,
-        terms=lambda params, images, beta, key: elbo_terms(model, params, prepare(config, images), beta, key),
+        terms=terms,
         reconstruct=reconstruct,
         sample=sample,
     )

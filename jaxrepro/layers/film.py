@@ -31,7 +31,6 @@ class FiLM(nn.Module):
       scale: m, for AFFINE. With raw = 0 (zero last layer) AFFINE is the identity, exactly.
       kind: how sigma and mu come from the network.
       zero_init: starts the last layer at zero.
-      dtype: of the computation; parameters are float32.
 
     Source: Dosovitskiy & Djolonga, "You Only Train Once" (ICLR 2020), section 3.1 and released code; the reproduction
     report for SIGMOID.
@@ -41,7 +40,6 @@ class FiLM(nn.Module):
     scale: float = 0.1
     kind: FiLMKind = FiLMKind.AFFINE
     zero_init: bool = False
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
@@ -58,5 +56,5 @@ class FiLM(nn.Module):
 
     def _network(self, condition: jax.Array, features: int, name: str, init) -> jax.Array:
         last_init = nn.initializers.zeros if self.zero_init else init
-        h = nn.Dense(self.hidden, kernel_init=init, dtype=self.dtype, name=f"{name}_hidden")(condition)
-        return nn.Dense(features, kernel_init=last_init, dtype=self.dtype, name=name)(nn.leaky_relu(h, 0.2))
+        h = nn.Dense(self.hidden, kernel_init=init, name=f"{name}_hidden")(condition)
+        return nn.Dense(features, kernel_init=last_init, name=name)(nn.leaky_relu(h, 0.2))

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxrepro.layers import Conv, max_pool
 from jaxrepro.layers.batch_norm import BatchNorm
@@ -51,7 +52,7 @@ class Conv4(nn.Module):
             if self.max_pooling and stride > 1:
                 x = max_pool(x, (2, 2), (2, 2))
         x = x.mean((1, 2)) if self.head == Conv4Head.GAP else x.reshape(len(x), -1)
-        return torch_dense(x, self.num_classes)
+        return torch_dense(x, self.num_classes, dtype=jnp.float32)
 
 
 def strides_of(size: int) -> tuple[int, int, int, int]:

@@ -43,7 +43,21 @@ class ConditionInput(StrEnum):
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Block n has width * base_channels * 2**n channels. The defaults are the released CIFAR-10 setting."""
+    """The VAE. Block n has width * base_channels * 2**n channels. The defaults are the released CIFAR-10 setting.
+
+    Attributes:
+      image_shape: (height, width, channels).
+      num_blocks: each halves the map, to 4×4 pixels.
+      layers_per_block: convolutions.
+      base_channels, width: see above; the paper varies the width.
+      hidden: units of the dense layers.
+      latent: numbers of a latent.
+      likelihood: of the pixels.
+      kernel_init: "fan_avg" or "fan_in", of the truncated normal initial kernels.
+      conditioning: where the condition enters.
+      condition_input: what the condition is.
+      film, film_hidden, film_scale: see `layers.film`.
+    """
 
     image_shape: tuple[int, ...] = (32, 32, 3)
     num_blocks: int = 3
@@ -107,7 +121,6 @@ class Block(nn.Module):
     config: VAEConfig
     block: int
     transposed: bool
-    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
@@ -121,17 +134,17 @@ class Block(nn.Module):
         for i in range(c.layers_per_block):
             strides = (2, 2) if i == resampling else (1, 1)
             x = nn.leaky_relu(x, SLOPE) if i else x
-            x = layer(c.channels(self.block), (3, 3), strides, padding="SAME", kernel_init=init, dtype=self.dtype)(x)
+            x = layer(c.channels(self.block), (3, 3), strides, padding="SAME", kernel_init=init)(x)
         if c.conditioning == Conditioning.FILM:
-            x = FiLM(c.film_hidden, c.film_scale, c.film, dtype=self.dtype)(x, condition)
+            x = FiLM(c.film_hidden, c.film_scale, c.film)(x, condition)
         return x
 
 
 def append_channels(x: jax.Array, condition: jax.Array) -> jax.Array:
-    """Returns x [B, ..., C] with the condition [B, D] repeated over the map as further channels."""
+    """Returns x [B, ..., C] with the condition [B, D], of its dtype, repeated over the map as further channels."""
     shape = (*x.shape[:-1], condition.shape[-1])
     tiled = jnp.broadcast_to(condition.reshape(len(x), *(1,) * (x.ndim - 2), -1), shape)
-    return jnp.concatenate([x, tiled.astype(x.dtype)], axis=-1)
+    return jnp.concatenate([x, tiled], axis=-1)
 
 
 class ConvVAE(nn.Module):
@@ -142,20 +155,19 @@ class ConvVAE(nn.Module):
     """
 
     config: VAEConfig
-    dtype: jnp.dtype = jnp.float32
 
     def setup(self):
         c = self.config
         blocks = range(c.num_blocks)
         dense_init = nn.initializers.glorot_uniform()
         conv_init = nn.initializers.variance_scaling(2 / (1 + SLOPE**2), c.kernel_init, "truncated_normal")
-        self.encoder_blocks = [Block(c, n, transposed=False, dtype=self.dtype) for n in blocks]
-        self.encoder_hidden = nn.Dense(c.hidden, kernel_init=dense_init, dtype=self.dtype)
-        self.encoder_output = nn.Dense(2 * c.latent, kernel_init=dense_init, dtype=self.dtype)
-        self.decoder_hidden = nn.Dense(c.hidden, kernel_init=dense_init, dtype=self.dtype)
-        self.decoder_input = nn.Dense(4 * 4 * c.channels(c.num_blocks - 1), kernel_init=dense_init, dtype=self.dtype)
-        self.decoder_blocks = [Block(c, n, transposed=True, dtype=self.dtype) for n in reversed(blocks)]
-        self.decoder_output = Conv(c.output_channels, (3, 3), padding="SAME", kernel_init=conv_init, dtype=self.dtype)
+        self.encoder_blocks = [Block(c, n, transposed=False) for n in blocks]
+        self.encoder_hidden = nn.Dense(c.hidden, kernel_init=dense_init)
+        self.encoder_output = nn.Dense(2 * c.latent, kernel_init=dense_init)
+        self.decoder_hidden = nn.Dense(c.hidden, kernel_init=dense_init)
+        self.decoder_input = nn.Dense(4 * 4 * c.channels(c.num_blocks - 1), kernel_init=dense_init)
+        self.decoder_blocks = [Block(c, n, transposed=True) for n in reversed(blocks)]
+        self.decoder_output = Conv(c.output_channels, (3, 3), padding="SAME", kernel_init=conv_init)
 
     def condition(self, beta: jax.Array) -> jax.Array:
         """Returns what the networks see of the loss weights (beta, 1): [B, D] from beta [B]."""
@@ -165,8 +177,8 @@ class ConvVAE(nn.Module):
 
     def encode(self, images: jax.Array, beta: jax.Array) -> Posterior:
         """Returns q(z|x). Args: images: float [B, H, W, C] in the model's range; beta: float32 [B]."""
-        condition = self.condition(beta)
-        x = images.astype(self.dtype)
+        condition = self.condition(beta).astype(images.dtype)
+        x = images
         if self.config.conditioning == Conditioning.CONCAT_INPUT:
             x = append_channels(x, condition)
         for n, block in enumerate(self.encoder_blocks):
@@ -177,8 +189,8 @@ class ConvVAE(nn.Module):
 
     def decode(self, z: jax.Array, beta: jax.Array) -> jax.Array:
         """Returns the likelihood's raw parameters, float32 [B, H, W, output_channels], of z [B, latent], beta [B]."""
-        condition = self.condition(beta)
-        x = z.astype(self.dtype)
+        condition = self.condition(beta).astype(z.dtype)
+        x = z
         if self.config.conditioning == Conditioning.CONCAT_INPUT:
             x = append_channels(x, condition)
         x = self.decoder_input(nn.leaky_relu(self.decoder_hidden(x), DENSE_SLOPE))
@@ -191,7 +203,7 @@ class ConvVAE(nn.Module):
         """Returns (posterior, raw output) for one posterior sample."""
         posterior = self.encode(images, beta)
         z = posterior.mean + posterior.std * jax.random.normal(key, posterior.mean.shape)
-        return posterior, self.decode(z, beta)
+        return posterior, self.decode(z.astype(images.dtype), beta)
 
 
 def output_mean(config: VAEConfig, output: jax.Array) -> jax.Array:

@@ -72,11 +72,23 @@ class LatentLaw(StrEnum):
 class DCGANConfig:
     """Both networks. Stage n of the discriminator has base_width * 2**n channels and halves the map.
 
-    image_size: map_size * 2**stages. map_size: of the smallest map. layers_per_stage: the last one halves the map.
-    kernel: of every convolution but the ends. hidden: units of a dense layer at the ends, 0 = none.
-    slope: of the discriminator's leaky ReLU, 0 = ReLU. pixels: range of the data, whatever the output's range.
-    num_labels: classes of a conditional model, whose labels enter every layer; 0 = unconditional.
-    batch_norm_affine: whether batch norms scale and shift.
+    Attributes:
+      image_size: map_size * 2**stages, in pixels.
+      image_channels: of the data.
+      map_size: of the smallest map.
+      base_width: channels of the first stage.
+      layers_per_stage: convolutions; the last one halves the map.
+      kernel: of every convolution but the ends.
+      hidden: units of a dense layer at the ends, 0 = none.
+      ends: the generator's first and the discriminator's last layer.
+      downsampling: how the discriminator halves a map.
+      slope: of the discriminator's leaky ReLU, 0 = ReLU.
+      output: the generator's last non-linearity.
+      pixels: range of the data, whatever the output's range.
+      latent, latent_law: numbers of a latent, and their distribution.
+      num_labels: classes of a conditional model, whose labels enter every layer; 0 = unconditional.
+      batch_norm_affine: whether batch norms scale and shift.
+      batch_norm_eps: added to the variance.
     """
 
     image_size: int = 64
@@ -159,7 +171,7 @@ def with_labels(x: jax.Array, labels: jax.Array | None, num_labels: int) -> jax.
     return jnp.concatenate([x, jnp.broadcast_to(maps, (*x.shape[:-1], num_labels))], axis=-1)
 
 
-def batch_norm(config: DCGANConfig, momentum: float, dtype: jnp.dtype) -> nn.BatchNorm:
+def batch_norm(config: DCGANConfig, momentum: float) -> nn.BatchNorm:
     """Over batch and map per channel, over the batch per unit after a dense layer; biased variance."""
     return nn.BatchNorm(
         momentum=momentum,
@@ -168,7 +180,6 @@ def batch_norm(config: DCGANConfig, momentum: float, dtype: jnp.dtype) -> nn.Bat
         use_bias=config.batch_norm_affine,
         scale_init=scale_init,
         use_fast_variance=False,  # the fast one cancels where a unit hardly varies, and eps may be 1e-8
-        dtype=dtype,
     )
 
 
@@ -178,10 +189,10 @@ def transposed_padding(kernel: int, stride: int) -> tuple[tuple[int, int], tuple
     return ((low, kernel + stride - 2 - low),) * 2
 
 
-def dense_end(config: DCGANConfig, features: int, fan_in: int, dtype: jnp.dtype) -> nn.Dense:
+def dense_end(config: DCGANConfig, features: int, fan_in: int) -> nn.Dense:
     plain = config.ends == Ends.PLAIN_DENSE
     init = torch_uniform if plain else weights_init
-    return nn.Dense(features, use_bias=plain, kernel_init=init, bias_init=torch_bias(fan_in), dtype=dtype)
+    return nn.Dense(features, use_bias=plain, kernel_init=init, bias_init=torch_bias(fan_in))
 
 
 class Generator(nn.Module):
@@ -193,7 +204,6 @@ class Generator(nn.Module):
 
     config: DCGANConfig
     momentum: float = 0.9
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, latents: jax.Array, labels: jax.Array | None = None, *, train: bool) -> jax.Array:
@@ -207,23 +217,21 @@ class Generator(nn.Module):
         c = self.config
 
         def normalised(x):
-            return nn.relu(batch_norm(c, self.momentum, self.dtype)(x, use_running_average=not train))
+            return nn.relu(batch_norm(c, self.momentum)(x, use_running_average=not train))
 
-        x = latents.astype(self.dtype)
+        x = latents
         if c.hidden:
-            dense = nn.Dense(c.hidden, use_bias=False, kernel_init=weights_init, dtype=self.dtype)
+            dense = nn.Dense(c.hidden, use_bias=False, kernel_init=weights_init)
             x = normalised(dense(with_labels(x, labels, c.num_labels)))
         x = with_labels(x, labels, c.num_labels)
         map_shape = (len(x), c.map_size, c.map_size, c.widest)
         if c.ends == Ends.CONVOLUTION:
             pads = ((c.map_size - 1,) * 2,) * 2
             size = (c.map_size,) * 2
-            first = ConvTranspose(
-                c.widest, size, padding=pads, use_bias=False, kernel_init=weights_init, dtype=self.dtype
-            )
+            first = ConvTranspose(c.widest, size, padding=pads, use_bias=False, kernel_init=weights_init)
             x = normalised(first(x[:, None, None]))
         else:
-            x = dense_end(c, c.map_size**2 * c.widest, x.shape[-1], self.dtype)(x)
+            x = dense_end(c, c.map_size**2 * c.widest, x.shape[-1])(x)
             x = normalised(x).reshape(map_shape) if c.ends == Ends.DENSE else normalised(x.reshape(map_shape))
         for i, (width, stride) in enumerate(c.transposed):
             layer = ConvTranspose(
@@ -233,7 +241,6 @@ class Generator(nn.Module):
                 padding=transposed_padding(c.kernel, stride),
                 use_bias=False,
                 kernel_init=weights_init,
-                dtype=self.dtype,
             )
             x = layer(with_labels(x, labels, c.num_labels))
             x = normalised(x) if i + 1 < len(c.transposed) else x
@@ -250,30 +257,27 @@ class Discriminator(nn.Module):
 
     config: DCGANConfig
     momentum: float = 0.9
-    dtype: jnp.dtype = jnp.float32
     activation: Callable[[jax.Array, float], jax.Array] = nn.leaky_relu
 
     def setup(self):
         c = self.config
         pooled = c.downsampling == Downsampling.MAX_POOL
         kernel = 3 if pooled else c.kernel
-        make = functools.partial(
-            Conv, padding=(kernel - 1) // 2, use_bias=False, kernel_init=weights_init, dtype=self.dtype
-        )
+        make = functools.partial(Conv, padding=(kernel - 1) // 2, use_bias=False, kernel_init=weights_init)
         self.convs = [make(w, (kernel, kernel), 1 if pooled else s) for w, s in c.convolutions]
         num_norms = len(c.convolutions) - 1 + (c.hidden > 0)
-        self.norms = [batch_norm(c, self.momentum, self.dtype) for _ in range(num_norms)]
+        self.norms = [batch_norm(c, self.momentum) for _ in range(num_norms)]
         if c.hidden:
-            self.hidden = nn.Dense(c.hidden, use_bias=False, kernel_init=weights_init, dtype=self.dtype)
+            self.hidden = nn.Dense(c.hidden, use_bias=False, kernel_init=weights_init)
         if c.ends == Ends.CONVOLUTION:
             size = (c.map_size, c.map_size)
-            self.last = Conv(1, size, padding="VALID", use_bias=False, kernel_init=weights_init, dtype=self.dtype)
+            self.last = Conv(1, size, padding="VALID", use_bias=False, kernel_init=weights_init)
         else:
-            self.last = dense_end(c, 1, c.hidden or c.map_size**2 * c.widest, self.dtype)
+            self.last = dense_end(c, 1, c.hidden or c.map_size**2 * c.widest)
 
     def features(self, images: jax.Array, labels: jax.Array | None = None, *, train: bool) -> tuple[jax.Array, ...]:
         """Returns the activations [B, H', W', C'] after every convolution; arguments as for a call."""
-        c, x, found = self.config, images.astype(self.dtype), []
+        c, x, found = self.config, images, []
         for i, (conv, (_, stride)) in enumerate(zip(self.convs, c.convolutions)):
             x = conv(with_labels(x, labels, c.num_labels))
             if c.downsampling == Downsampling.MAX_POOL and stride == 2:

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxrepro.layers.torch_init import torch_dense
 
@@ -22,4 +23,4 @@ class MLP(nn.Module):
         x = images.reshape(len(images), -1)
         for features in self.hidden:
             x = nn.leaky_relu(torch_dense(x, features), SLOPE)
-        return torch_dense(x, self.num_classes)
+        return torch_dense(x, self.num_classes, dtype=jnp.float32)

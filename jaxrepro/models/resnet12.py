@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxrepro.layers import Conv, max_pool
 from jaxrepro.layers.batch_norm import BatchNorm
@@ -50,4 +51,5 @@ class ResNet12(nn.Module):
         for features in self.channels:
             x = Block(features, self.dropout)(x, train)
             x = max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-        return torch_dense(nn.relu(BatchNorm()(x.mean((1, 2)), train)), self.num_classes)
+        x = nn.relu(BatchNorm()(x.mean((1, 2)), train))
+        return torch_dense(x, self.num_classes, dtype=jnp.float32)

@@ -55,7 +55,7 @@ class VGG16(nn.Module):
         for _ in DENSE_NAMES:
             x = nn.relu(torch_dense(x, self.hidden))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return torch_dense(x, self.num_classes)
+        return torch_dense(x, self.num_classes, dtype=jnp.float32)
 
 
 def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:

@@ -6,6 +6,7 @@ paper lists group widths of 32, 64 and 128 before the factor 4; its 5.8M paramet
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxrepro.layers import Conv
 from jaxrepro.layers.batch_norm import BatchNorm
@@ -61,4 +62,4 @@ class WideResNet(nn.Module):
             for j in range(self.blocks_per_group):
                 x = Block(self.width * features, 2 if i > 0 and j == 0 else 1, self.dropout)(x, train)
         x = nn.relu(BatchNorm()(x, train)).mean((1, 2))
-        return torch_dense(x, self.num_classes, kernel_init=he_normal)
+        return torch_dense(x, self.num_classes, kernel_init=he_normal, dtype=jnp.float32)

@@ -65,7 +65,12 @@ def page_values(run: FinishedRun) -> dict[str, Any]:
         "kicker": f"{results.name}, preset {run.preset}",
         "verdict": verdict(results),
         "command": run.command,
-        "facts": {"date": date_of(results), "device": environment.get("device"), "versions": versions},
+        "facts": {
+            "date": date_of(results),
+            "device": environment.get("device"),
+            "versions": versions,
+            "note": "; ".join(results.notes),
+        },
         "metrics": metrics_values(results.metrics),
         "joined": [grid_of(c) for c in comparisons if c.is_joined],
         "measured": [grid_of(c) for c in comparisons if not c.is_joined],
@@ -88,7 +93,8 @@ def verdict(results: RunResults) -> str:
     """Returns one sentence: how far the run went, with how many seeds, in what time."""
     seeds, timing = results.seeds, results.timing
     several = f"{len(seeds)} seeds ({', '.join(map(str, seeds))})"
-    text = f"Finished at step {results.step:,}, {several if len(seeds) > 1 else f'seed {seeds[0]}'}"
+    text = "Finished" if results.final else "Evaluated, unfinished,"
+    text += f" at step {results.step:,}, {several if len(seeds) > 1 else f'seed {seeds[0]}'}"
     if timing.seconds is None:
         return text + "."
     since = f"; its last {timing.steps:,} steps took" if timing.resumed_at_step else ", in"

@@ -56,6 +56,8 @@ class RunResults:
       timing: see `Timing`.
       finished: date and time in ISO 8601 with the offset from UTC.
       data_digest: of the data that was read, see `jaxrepro.run.data_digest`.
+      notes: what a reader must know about the data.
+      final: whether the run reached its end; else this is the evaluation of a checkpoint on the way (evaluation.json).
     """
 
     experiment: str
@@ -70,6 +72,8 @@ class RunResults:
     timing: Timing = field(default_factory=Timing)
     finished: str = ""
     data_digest: str = ""
+    notes: tuple[str, ...] = ()
+    final: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain dicts and lists for JSON; a number that is not finite is None, as JSON has no nan."""
@@ -119,7 +123,9 @@ def read_results(path: Path) -> RunResults:
         if missing := RECORD_FIELDS - {"facts"} - set(record):
             raise UserError(f"{path} has a record without {', '.join(sorted(missing))}; {_AGAIN}")
     timing = Timing(**values["timing"])
-    return RunResults(**values | {"timing": timing, "seeds": tuple(values["seeds"])})
+    return RunResults(
+        **values | {"timing": timing, "seeds": tuple(values["seeds"]), "notes": tuple(values.get("notes", ()))}
+    )
 
 
 _AGAIN = "it was written by another version: run the same command with --mode=eval, which writes it anew"

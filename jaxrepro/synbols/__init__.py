@@ -1,6 +1,6 @@
 """Synbols: datasets of rendered symbols whose every attribute is known.
 
-    sampler = attribute_sampler(scale=0.5, translation=lambda rng: rng.uniform(-2, 2, 2))
+    sampler = attribute_sampler(scale=LogNormal(0.5, 0.1), translation=lambda rng: rng.uniform(-2, 2, 2))
     for image, mask, attributes in dataset_generator(sampler, n_samples=100): ...
     write_dataset("letters.h5", sampler, 100_000, seed=0, workers=8)
 
@@ -17,22 +17,38 @@ Where results depend on it, this generator differs from release 1.0.2 of the ori
     not square *   patterns and placement use the whole image, not its top left square
     fonts          read from their files, and a missing glyph is an error, not fontconfig's next best font; a letter
                    that a font lacks or draws empty is dropped from the alphabet, not the font
-    hinting        none; the hinted letters of the original cover about a tenth more at 32 pixels
-    bold           the family's bold face, or the outline thickened by 1/24 em
+    hinting *      none; the original's hints change the size of letters, by a tenth of their area at 8 pixels
+    bold           the family's bold face, or the outline thickened by 1/24 em; what is not bold is Medium where a
+                   family has it, as in the original (normal_weight=400 of `find_fonts`: Regular)
     textures       strokes of camouflage are composed without rounding after each (at most 2 levels of 255); a gradient
                    of several may be a foreground, too; NoPattern as foreground leaves the symbol out of image and mask
     noise          of 65,536 equally likely values
     occlusions     shapes drawn as shapes, not as characters of whatever font stands in for Arial
     randomness     sample i depends on (seed, i) and the fonts only; every pattern has a seed of its own, so drawing an
-                   image twice gives the same pixels, and all predefined datasets can be reproduced
+                   image twice gives the same pixels, and all predefined datasets can be reproduced. Datasets with equal
+                   seeds are drawn from the same numbers: pairs can be compared, independent sets need other seeds
     masks          labels are uint8, not float64; masks of different numbers of symbols are padded
     attributes     the true alphabet, all parameters of patterns, inverse_color, max_contrast and is_gray are recorded,
-                   too; flags are JSON booleans, not strings *
+                   too; flags are JSON booleans, not strings *; where labels are noisy, `drawn_char` is there always
+    angles         radians everywhere, ImagePattern's rotation too
     files          R, G, B; `x` not compressed, so that it can be mapped; a header; splits on scale, rotation and
                    translation are stored too; no time of writing, so that equal input gives equal bytes
 """
 
 from jaxrepro.synbols.attributes import add_occlusion, attribute_sampler
+from jaxrepro.synbols.declared_json import from_json, to_json
+from jaxrepro.synbols.distributions import (
+    AnyFont,
+    AnySymbol,
+    Choice,
+    Constant,
+    Function,
+    Joint,
+    LogNormal,
+    Mixture,
+    Normal,
+    Uniform,
+)
 from jaxrepro.synbols.drawing import GENERATOR_VERSION, render
 from jaxrepro.synbols.fonts import find_fonts
 from jaxrepro.synbols.generate import Recipe, dataset_generator, generate_file, merge_files, write_dataset
@@ -47,16 +63,26 @@ __all__ = [
     "GENERATOR_VERSION",
     "LANGUAGES",
     "Alphabet",
+    "AnyFont",
+    "AnySymbol",
     "Camouflage",
+    "Choice",
+    "Constant",
     "Dataset",
+    "Function",
     "Gradient",
     "Image",
     "ImagePattern",
+    "Joint",
+    "LogNormal",
+    "Mixture",
     "MultiGradient",
     "NoPattern",
+    "Normal",
     "Recipe",
     "SolidColor",
     "Symbol",
+    "Uniform",
     "add_occlusion",
     "alphabet",
     "attribute_sampler",
@@ -67,8 +93,10 @@ __all__ = [
     "flatten_attributes",
     "flatten_mask",
     "flatten_mask_except_first",
+    "from_json",
     "generate_file",
     "merge_files",
     "render",
+    "to_json",
     "write_dataset",
 ]

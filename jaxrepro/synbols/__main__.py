@@ -3,6 +3,7 @@
     python -m jaxrepro.synbols generate --dataset=camouflage --num_samples=100000 --out=camouflage.h5 --workers=8
     python -m jaxrepro.synbols generate --num_samples=1000000 --out=part-3.h5 --shard=3/16   # on 16 machines, then
     python -m jaxrepro.synbols merge part-*.h5 --out=default.h5                              # the same file as from one
+    python -m jaxrepro.synbols datasets                          # all of them; with a name, what it is drawn from
     python -m jaxrepro.synbols preview --dataset=camouflage --out=preview.png
     python -m jaxrepro.synbols fonts --language=korean
     python -m jaxrepro.synbols similar --out=similar.txt         # edit it, then: generate --exclude_fonts=similar.txt
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--num_samples", type=int, default=10_000, metavar="N", help="default 10000")
     one.add_argument("--out", type=Path, required=True, metavar="FILE.h5")
     one.add_argument("--workers", type=int, default=1, metavar="N", help="processes; they do not change the file")
+    one.add_argument("--no_preview", action="store_true", help="do not draw FILE_preview.png beside a whole file")
     one.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="the I-th of N parts, from 0/N on")
 
     one = command(merge, "join shards to the file that one machine would have written")
@@ -80,8 +82,15 @@ def parser() -> argparse.ArgumentParser:
     one = command(preview, "draw a picture of a dataset")
     add_dataset_options(one, default=None)
     one.add_argument("--file", type=Path, metavar="FILE.h5", help="show a file instead of rendering")
-    one.add_argument("--figure", default="grid", metavar="NAME", help="grid, attributes, datasets, histograms, splits")
+    one.add_argument(
+        "--figure", default="grid", metavar="NAME", help="grid, letters, attributes, datasets, histograms, splits"
+    )
     one.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+
+    one = command(datasets, "list the datasets; with a name, the distribution of every attribute")
+    one.add_argument("dataset", nargs="?", metavar="NAME")
+    one.add_argument("--preview", type=Path, metavar="FILE.png", help="also draw a row of samples of each")
+    add_font_options(one)
 
     one = command(fonts, "list the fonts found, and what is missing per language")
     one.add_argument("--language", metavar="NAME", help="details of one language")
@@ -92,7 +101,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--language", default="english", metavar="NAME", help="whose letters are compared")
     one.add_argument("--max_distance", type=float, metavar="D", help="Ward distance up to which fonts are joined")
     one.add_argument("--num_merges", type=int, metavar="N", help="instead: join so many times")
-    one.add_argument("--embeddings", type=Path, metavar="FILE.npz", help="a classifier's, instead of pictures")
+    one.add_argument(
+        "--embeddings", type=Path, metavar="FILE.npz",
+        help="a classifier's, instead of pictures: python launch.py --config=configs/synbols_fonts.py makes them",
+    )  # fmt: skip
     add_font_options(one)
     return whole
 
@@ -106,6 +118,9 @@ def add_dataset_options(one: argparse.ArgumentParser, default: str | None) -> No
         "--no_auxiliary", action="store_true", help="the standard letters only; English: 26 as in the paper"
     )
     one.add_argument("--compat", metavar="v1", help="the oddities of the original, where results depend on them")
+    one.add_argument(
+        "--strict", action="store_true", help="refuse a dataset that lacks languages or pictures of the published one"
+    )
     one.add_argument("--pictures", type=Path, metavar="FOLDER", help="photographs for the dataset natural-patterns")
     add_font_options(one)
 
@@ -114,6 +129,11 @@ def add_font_options(one: argparse.ArgumentParser) -> None:
     one.add_argument("--fonts_dir", action="append", default=[], metavar="FOLDER", help="more fonts; may be repeated")
     one.add_argument("--system", action="store_true", help="fonts of the system, too")
     one.add_argument("--instances", action="store_true", help="every weight and width of a family as a font of its own")
+    one.add_argument(
+        "--normal_weight", type=int, default=500, metavar="400",
+        help="of letters that are not bold: 500, Medium as in the original where a family has it; 400, Regular",
+    )  # fmt: skip
+    one.add_argument("--near_duplicates", action="store_true", help="families whose Latin letters equal another's, too")
     one.add_argument(
         "--exclude_fonts", type=Path, metavar="FILE", help="list of fonts to leave out, such as `similar` writes"
     )
@@ -125,7 +145,10 @@ def search_of(options: argparse.Namespace) -> Any:
     from jaxrepro.synbols.generate import FontSearch
 
     without = () if options.exclude_fonts is None else read_list(options.exclude_fonts)
-    return FontSearch(tuple(options.fonts_dir), options.system, options.instances, without)
+    return FontSearch(
+        tuple(options.fonts_dir), options.system, options.instances, options.near_duplicates, without,
+        options.normal_weight,
+    )  # fmt: skip
 
 
 def recipe_of(options: argparse.Namespace) -> Any:
@@ -137,7 +160,13 @@ def recipe_of(options: argparse.Namespace) -> Any:
         chosen["auxiliary"] = False
     if options.pictures is not None:
         chosen["pictures"] = str(options.pictures)
-    return Recipe(options.dataset or "default", options.seed, chosen, search_of(options))
+    return Recipe(options.dataset or "default", options.seed, chosen, search_of(options), strict=options.strict)
+
+
+def tell(recipe: Any) -> None:
+    """Says in what a dataset falls short, if it does; UserError under --strict."""
+    if note := recipe.load().note:
+        print(f"note: {recipe.dataset}: {note}; --strict refuses such datasets", file=sys.stderr)
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -155,14 +184,19 @@ def resolution(text: str) -> tuple[int, int]:
 
 def generate(options: argparse.Namespace) -> None:
     from jaxrepro.synbols.generate import generate_file
+    from jaxrepro.synbols.preview import beside
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    recipe = recipe_of(options)
+    tell(recipe)
     with Progress(options.dataset) as progress:
         generate_file(
-            recipe_of(options), options.num_samples, options.out,
+            recipe, options.num_samples, options.out,
             workers=options.workers, shard=options.shard, progress=progress,
         )  # fmt: skip
     print(options.out)
+    if not options.no_preview and options.shard == (0, 1):
+        print(f"preview: {beside(options.out)}", file=sys.stderr)
 
 
 def merge(options: argparse.Namespace) -> None:
@@ -183,8 +217,25 @@ def preview(options: argparse.Namespace) -> None:
 
     if options.file is not None and options.dataset is not None:
         raise UserError("--file and --dataset exclude each other")
-    pictures.write(options.figure, options.out, recipe_of(options), options.file)
+    recipe = recipe_of(options)
+    if options.dataset is not None:
+        tell(recipe)
+    pictures.write(options.figure, options.out, recipe, options.file)
     print(options.out)
+
+
+def datasets(options: argparse.Namespace) -> None:
+    from jaxrepro.synbols.listing import description, listing
+
+    search = search_of(options)
+    print(listing() if options.dataset is None else description(options.dataset, search))
+    if options.preview is not None:
+        from jaxrepro.synbols import preview as pictures
+        from jaxrepro.synbols.generate import Recipe
+
+        figure = "datasets" if options.dataset is None else "grid"
+        pictures.write(figure, options.preview, Recipe(options.dataset or "default", search=search))
+        print(options.preview)
 
 
 def fonts(options: argparse.Namespace) -> None:

@@ -1,10 +1,14 @@
 """Samplers: random images from distributions of their attributes.
 
-    sampler = attribute_sampler(scale=0.5, translation=lambda rng: rng.uniform(-2, 2, 2))
+    sampler = attribute_sampler(scale=0.5, translation=Uniform(-2, 2, size=2), rotation=lambda rng: rng.beta(2, 5))
     image = sampler(np.random.default_rng(0))
+    print(sampler)                                      # a line for every attribute
 
-A sampler maps a generator to an `Image`. Each attribute is None (the default distribution), a function of the
-generator, or anything else: a constant. Joint distributions are samplers that call samplers:
+A sampler maps a generator to an `Image`. Each attribute is None (its default), a distribution, a function of the
+generator, or anything else: a constant. Samplers are declared values as distributions are: equal ones compare equal,
+and files record them. Attributes that depend on each other are a `Joint`, or a function that calls samplers:
+
+    attribute_sampler(Mixture((Joint({"char": "maybe", "scale": 0.9}), Joint({"char": "no", "scale": 0.4}))))
 
     def sampler(rng):
         scale = math.exp(rng.normal())
@@ -16,30 +20,138 @@ Source: Synbols, section 3, and the defaults of its code.
 import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.synbols.checks import whole
+from jaxrepro.synbols.distributions import (
+    COIN,
+    AnyFont,
+    AnySymbol,
+    Choice,
+    Constant,
+    Distribution,
+    Joint,
+    LogNormal,
+    Normal,
+    Uniform,
+    declared,
+    drawer,
+    integers,
+    resolved,
+    shown,
+    walk,
+)
+from jaxrepro.synbols.drawing import draw_masks
+from jaxrepro.synbols.draws import Draw, draw_seed
 from jaxrepro.synbols.languages import alphabet as find_alphabet
-from jaxrepro.synbols.patterns import Gradient
+from jaxrepro.synbols.masks import overlap_score
+from jaxrepro.synbols.patterns import Gradient, NoPattern
 from jaxrepro.synbols.shapes import SHAPES
 from jaxrepro.synbols.symbols import COMPAT, Image, Symbol, checked_resolution
 
 Sampler = Callable[[np.random.Generator], Image]
 
+# Drawn for each symbol, and once for an image; in this order.
+OF_SYMBOL = {
+    "char": AnySymbol(),
+    "font": AnyFont(),
+    "is_bold": COIN,
+    "is_slant": COIN,
+    "rotation": Normal(0.0, 0.3),
+    "scale": LogNormal(0.6, 0.2),
+    "translation": Uniform(-0.9, 0.9, size=2),
+    "foreground": Constant(Gradient()),
+}
+OF_IMAGE = {
+    "background": Constant(Gradient()),
+    "inverse_color": COIN,
+    "pixel_noise_scale": Constant(0.01),
+    "max_contrast": Constant(True),
+}
+_MOST_DRAWS = 10_000  # of one image, before giving up on a condition
+_MOST_ALPHABETS = 64  # whose draws are kept at hand
+
+
+@dataclass(frozen=True, repr=False)
+class AttributeSampler(Distribution):
+    """What `attribute_sampler` makes of its arguments: a distribution, or None, for each attribute."""
+
+    joint: Distribution | None
+    alphabet: Distribution
+    char: Distribution
+    font: Distribution
+    is_bold: Distribution
+    is_slant: Distribution
+    rotation: Distribution
+    scale: Distribution
+    translation: Distribution
+    foreground: Distribution
+    background: Distribution
+    inverse_color: Distribution
+    pixel_noise_scale: Distribution
+    max_contrast: Distribution
+    n_symbols: Distribution
+    label: Distribution | None
+    is_missing: Distribution | None
+    resolution: tuple[int, int]
+    is_gray: bool
+    compat: str | None
+
+    def __str__(self):
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return "\n".join(f"{name:21} {shown(value)}" for name, value in values.items() if value is not None)
+
+    def __repr__(self):
+        return f"attribute_sampler({'; '.join(' '.join(line.split()) for line in str(self).splitlines())})"
+
+
+@dataclass(frozen=True)
+class Occluded(Distribution):
+    """What `add_occlusion` makes of its arguments."""
+
+    sampler: Distribution
+    n_occlusion: Distribution
+    char: Distribution
+    rotation: Distribution
+    scale: Distribution
+    translation: Distribution
+    foreground: Distribution
+
+    def __str__(self):
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "sampler"}
+        lines = [f"{'occlusion ' * (name[:2] != 'n_') + name:21} {value}" for name, value in own.items()]
+        return "\n".join([str(self.sampler), *lines])
+
+
+@dataclass(frozen=True)
+class Overlapping(Distribution):
+    """The images of a sampler whose symbols overlap (`overlap_score` is positive), or do not: drawn until one fits."""
+
+    sampler: Distribution
+    is_overlapping: bool
+
+    def __str__(self):
+        return f"{self.sampler}\n{'only':21} images whose symbols {'' if self.is_overlapping else 'do not '}overlap"
+
 
 def attribute_sampler(
-    *, alphabet: Any = None, char: Any = None, font: Any = None, is_bold: Any = None, is_slant: Any = None,
-    rotation: Any = None, scale: Any = None, translation: Any = None, foreground: Any = None, background: Any = None,
-    inverse_color: Any = None, max_contrast: Any = None, pixel_noise_scale: Any = None,
-    resolution: Any = (32, 32), is_gray: bool = False, n_symbols: Any = 1, compat: str | None = None,
-) -> Sampler:  # fmt: skip
-    """Returns a sampler of images whose attributes are drawn independently.
+    joint: Any = None, *, alphabet: Any = None, char: Any = None, font: Any = None, is_bold: Any = None,
+    is_slant: Any = None, rotation: Any = None, scale: Any = None, translation: Any = None, foreground: Any = None,
+    background: Any = None, inverse_color: Any = None, max_contrast: Any = None, pixel_noise_scale: Any = None,
+    resolution: Any = (32, 32), is_gray: bool = False, n_symbols: Any = 1, label: Any = None, is_missing: Any = None,
+    compat: str | None = None,
+) -> AttributeSampler:  # fmt: skip
+    """Returns a sampler of images.
 
-    An attribute may be None, a function of the generator that is called once per symbol (or per image), or a constant.
+    An attribute may be None, a distribution, a function of the generator that is called once per symbol (or per
+    image), or a constant.
 
     Args:
+      joint: draws a dict of attributes of a symbol, char to foreground, that take the place of those below.
       alphabet: characters and fonts that the defaults of char and font draw from; None: English, lower case,
         standard and auxiliary letters, families with a bold face.
       char: a text; None: uniform over the alphabet.
@@ -55,69 +167,40 @@ def attribute_sampler(
       resolution: (width, height) or one number; a constant.
       is_gray: a constant.
       n_symbols: a number or a function of the generator.
+      label: what is recorded as char, `drawn_char` then being what is to be seen; a draw of None is the character
+        itself. None: no labels.
+      is_missing: leave the symbol out and keep its attributes; None: never. Label and is_missing are drawn last, so
+        the image is otherwise that of a sampler without them.
       compat: "v1" for the original's oddities.
 
     Raises:
       UserError: at once for a bad constant or a font that the alphabet has not; from the sampler for a bad draw.
     """
-    resolution = checked_resolution(resolution)
+    given = {
+        "char": char, "font": font, "is_bold": is_bold, "is_slant": is_slant, "rotation": rotation, "scale": scale,
+        "translation": translation, "foreground": foreground, "background": background,
+        "inverse_color": inverse_color, "pixel_noise_scale": pixel_noise_scale, "max_contrast": max_contrast,
+    }  # fmt: skip
+    defaults = OF_SYMBOL | OF_IMAGE
+    attributes = {name: defaults[name] if value is None else declared(value) for name, value in given.items()}
+    joint, label, is_missing = (None if v is None else declared(v) for v in (joint, label, is_missing))
+    parts = [d for v in (attributes["char"], attributes["font"], joint, label) if v is not None for d in walk(v)]
+    if alphabet is None and (isinstance(font, str) or any(isinstance(d, AnySymbol | AnyFont) for d in parts)):
+        alphabet = find_alphabet(support_bold=True)
     if compat not in COMPAT:
         raise unknown("value of compat", compat, ("v1",))
-    if alphabet is None and (char is None or font is None or isinstance(font, str)):
-        alphabet = find_alphabet(support_bold=True)
-    draw_alphabet, draw_char, draw_font = _drawer(alphabet, None), _drawer(char, None), _drawer(font, None)
-    draw_bold, draw_slant = _drawer(is_bold, coin), _drawer(is_slant, coin)
-    draw_rotation = _drawer(rotation, lambda rng: 0.3 * rng.standard_normal())
-    draw_scale = _drawer(scale, lambda rng: 0.6 * math.exp(0.2 * rng.standard_normal()))
-    draw_translation = _drawer(translation, lambda rng: (1.8 * rng.random() - 0.9, 1.8 * rng.random() - 0.9))
-    draw_foreground, draw_background = _drawer(foreground, _gradient), _drawer(background, _gradient)
-    draw_inverse, draw_contrast = _drawer(inverse_color, coin), _drawer(max_contrast, lambda rng: True)
-    draw_noise = _drawer(pixel_noise_scale, lambda rng: 0.01)
-    draw_count = _drawer(n_symbols, None)
-
-    def symbol(rng: np.random.Generator) -> Symbol:
-        letters = draw_alphabet(rng)
-        return Symbol(
-            alphabet=letters,
-            char=pick(rng, letters.symbols) if char is None else draw_char(rng),
-            font=pick(rng, letters.fonts) if font is None else _named(draw_font(rng), letters),
-            is_bold=draw_bold(rng),
-            is_slant=draw_slant(rng),
-            rotation=draw_rotation(rng),
-            scale=draw_scale(rng),
-            translation=draw_translation(rng),
-            foreground=_with_seed(draw_foreground(rng), rng),
-        )
-
-    def sampler(rng: np.random.Generator) -> Image:
-        count = draw_count(rng)
-        if count < 0:
-            raise UserError(f"n_symbols is {count}; it must be 0 or more")
-        return Image(
-            symbols=tuple([symbol(rng) for _ in range(count)]),
-            background=_with_seed(draw_background(rng), rng),
-            inverse_color=draw_inverse(rng),
-            pixel_noise_scale=draw_noise(rng),
-            max_contrast=draw_contrast(rng),
-            seed=draw_seed(rng),
-            resolution=resolution,
-            is_gray=is_gray,
-            compat=compat,
-        )
-
-    # Bad constants are found here and not in the middle of a long run.
-    _check_constants(scale=scale, rotation=rotation, translation=translation)
-    if not callable(pixel_noise_scale) and pixel_noise_scale is not None:
-        Image((), pixel_noise_scale=pixel_noise_scale)
-    if isinstance(font, str) and not callable(alphabet):
-        _named(font, alphabet)
-    return sampler
+    made = AttributeSampler(
+        joint=joint, alphabet=declared(alphabet), **attributes, n_symbols=declared(n_symbols), label=label,
+        is_missing=is_missing, resolution=checked_resolution(resolution), is_gray=is_gray, compat=compat,
+    )  # fmt: skip
+    _check_constants(made)
+    return made
 
 
 def add_occlusion(
     sampler: Sampler, *, n_occlusion: Any = None, char: Any = None, rotation: Any = None, scale: Any = None,
     translation: Any = None, foreground: Any = None,
-) -> Sampler:  # fmt: skip
+) -> Occluded:  # fmt: skip
     """Returns a sampler that puts shapes in front of another sampler's symbols.
 
     Args:
@@ -128,61 +211,137 @@ def add_occlusion(
       translation: None: U(-1.5, 1.5)².
       foreground: None: Gradient.
     """
-    draw_count = _drawer(n_occlusion, lambda rng: 1 + int(4 * rng.random()))
-    draw_scale = _drawer(scale, lambda rng: 0.3 * math.exp(0.1 * rng.standard_normal()))
-    draw_translation = _drawer(translation, lambda rng: (3 * rng.random() - 1.5, 3 * rng.random() - 1.5))
-    draw_char = _drawer(char, lambda rng: pick(rng, SHAPES))
-    draw_rotation = _drawer(rotation, lambda rng: 2 * math.pi * rng.random())
-    draw_foreground = _drawer(foreground, _gradient)
-    _check_constants(scale=scale, rotation=rotation, translation=translation)
+    defaults = {
+        "n_occlusion": integers(1, 4), "char": Choice(SHAPES), "rotation": Uniform(0.0, 2 * math.pi),
+        "scale": LogNormal(0.3, 0.1), "translation": Uniform(-1.5, 1.5, size=2), "foreground": Constant(Gradient()),
+    }  # fmt: skip
+    given = {
+        "n_occlusion": n_occlusion, "char": char, "rotation": rotation, "scale": scale, "translation": translation,
+        "foreground": foreground,
+    }  # fmt: skip
+    attributes = {name: defaults[name] if value is None else declared(value) for name, value in given.items()}
+    constants = {name: d.value for name, d in attributes.items() if isinstance(d, Constant)}
+    if "n_occlusion" in constants:
+        whole("n_occlusion", constants.pop("n_occlusion"), 0)
+    Symbol(**{"char": SHAPES[0], "font": None, **constants})
+    return Occluded(declared(sampler), **attributes)
+
+
+# How they are drawn
+
+
+@drawer.register
+def _(sampler: AttributeSampler) -> Draw:
+    symbol = _symbol_drawer(sampler)
+    count, background, inverse, noise, contrast = (
+        getattr(sampler, name)._draw
+        for name in ("n_symbols", "background", "inverse_color", "pixel_noise_scale", "max_contrast")
+    )
+    label = sampler.label and _per_alphabet(sampler.label)
+    missing = sampler.is_missing and sampler.is_missing._draw
+    fixed = {"resolution": sampler.resolution, "is_gray": sampler.is_gray, "compat": sampler.compat}
+
+    def labelled(symbol: Symbol, rng: np.random.Generator) -> Symbol:
+        drawn = label(symbol.alphabet, rng)
+        return dataclasses.replace(symbol, label=symbol.char if drawn is None else drawn)
+
+    def draw(rng: np.random.Generator) -> Image:
+        drawn = [symbol(rng) for _ in range(whole("n_symbols", count(rng), 0))]
+        rest = {
+            "background": _with_seed(background(rng), rng), "inverse_color": inverse(rng),
+            "pixel_noise_scale": noise(rng), "max_contrast": contrast(rng), "seed": draw_seed(rng),
+        }  # fmt: skip
+        if label is not None:
+            drawn = [labelled(s, rng) for s in drawn]
+        if missing is not None:
+            drawn = [dataclasses.replace(s, foreground=NoPattern()) if missing(rng) else s for s in drawn]
+        return Image(symbols=tuple(drawn), **rest, **fixed)
+
+    return draw
+
+
+@drawer.register
+def _(occluded: Occluded) -> Draw:
+    sampler, count = occluded.sampler._draw, occluded.n_occlusion._draw
+    draws = {n: getattr(occluded, n)._draw for n in ("scale", "translation", "char", "rotation", "foreground")}
 
     def occlusion(rng: np.random.Generator) -> Symbol:
-        return Symbol(
-            scale=draw_scale(rng),
-            translation=draw_translation(rng),
-            char=draw_char(rng),
-            rotation=draw_rotation(rng),
-            foreground=_with_seed(draw_foreground(rng), rng),
-            font=None,
-        )
+        values = {name: draw(rng) for name, draw in draws.items()}
+        return Symbol(**values | {"foreground": _with_seed(values["foreground"], rng)}, font=None)
 
-    def occluded(rng: np.random.Generator) -> Image:
+    def draw(rng: np.random.Generator) -> Image:
         image = sampler(rng)
-        shapes = tuple([occlusion(rng) for _ in range(draw_count(rng))])
+        shapes = tuple([occlusion(rng) for _ in range(whole("n_occlusion", count(rng), 0))])
         return dataclasses.replace(image, symbols=image.symbols + shapes)
 
-    return occluded
+    return draw
 
 
-def coin(rng: np.random.Generator) -> bool:
-    """Returns True with probability 1/2."""
-    return rng.random() < 0.5
+@drawer.register
+def _(chosen: Overlapping) -> Draw:
+    sampler = chosen.sampler._draw
+
+    def draw(rng: np.random.Generator) -> Image:
+        for _ in range(_MOST_DRAWS):
+            image = sampler(rng)
+            if (overlap_score(draw_masks(image)) > 0) == chosen.is_overlapping:
+                return image
+        verb = "overlap" if chosen.is_overlapping else "do not overlap"
+        raise UserError(f"none of {_MOST_DRAWS} images has symbols that {verb}")
+
+    return draw
 
 
-def pick(rng: np.random.Generator, values: Any) -> Any:
-    """Returns one of a sequence, all equally likely."""
-    return values[int(rng.random() * len(values))]
+def _symbol_drawer(sampler: AttributeSampler) -> Draw:
+    alphabet, joint = sampler.alphabet._draw, sampler.joint and _per_alphabet(sampler.joint)
+    char, font = _per_alphabet(sampler.char), _per_alphabet(sampler.font)
+    rest = [(name, getattr(sampler, name)._draw) for name in OF_SYMBOL if name not in ("char", "font")]
+
+    def draw(rng: np.random.Generator) -> Symbol:
+        letters = alphabet(rng)
+        values = {} if joint is None else dict(_checked_joint(joint(letters, rng)))
+        if "char" not in values:
+            values["char"] = char(letters, rng)
+        if "font" not in values:
+            values["font"] = font(letters, rng)
+        for name, draw_one in rest:
+            if name not in values:
+                values[name] = draw_one(rng)
+        values["foreground"] = _with_seed(values["foreground"], rng)
+        values["font"] = _named(values["font"], letters)
+        return Symbol(alphabet=letters, **values)
+
+    return draw
 
 
-def draw_seed(rng: np.random.Generator) -> int:
-    """Returns a seed of 32 bits."""
-    return int(rng.random() * 0x1_0000_0000)
+def _per_alphabet(distribution: Distribution) -> Callable[[Any, np.random.Generator], Any]:
+    """Returns `(alphabet, rng) -> draw`; what AnySymbol and AnyFont stand for depends on the alphabet."""
+    match distribution:
+        case AnySymbol():
+            return lambda letters, rng: letters.symbols[int(rng.random() * len(letters.symbols))]
+        case AnyFont():
+            return lambda letters, rng: letters.fonts[int(rng.random() * len(letters.fonts))]
+    if not any(isinstance(part, AnySymbol | AnyFont) for part in walk(distribution)):
+        draw = distribution._draw
+        return lambda letters, rng: draw(rng)
+    at_hand: dict[int, tuple[Any, Draw]] = {}  # held here, an alphabet keeps its number
 
+    def draw(letters: Any, rng: np.random.Generator) -> Any:
+        if id(letters) not in at_hand:
+            if len(at_hand) >= _MOST_ALPHABETS:
+                at_hand.clear()
+            at_hand[id(letters)] = letters, drawer(resolved(distribution, letters))
+        return at_hand[id(letters)][1](rng)
 
-def _drawer(value: Any, default: Callable | None) -> Callable[[np.random.Generator], Any]:
-    if value is None and default is not None:
-        return default
-    return value if callable(value) else lambda rng: value
-
-
-def _gradient(rng: np.random.Generator) -> Gradient:
-    return Gradient(draw_seed(rng))
+    return draw
 
 
 def _with_seed(pattern: Any, rng: np.random.Generator) -> Any:
-    if getattr(pattern, "seed", 0) is None:
-        return dataclasses.replace(pattern, seed=draw_seed(rng))
-    return pattern
+    if getattr(pattern, "seed", 0) is not None:
+        return pattern
+    seeded = object.__new__(type(pattern))  # quicker than dataclasses.replace, which would check everything again
+    seeded.__dict__.update(pattern.__dict__, seed=draw_seed(rng))
+    return seeded
 
 
 def _named(font: Any, letters: Any) -> Any:
@@ -194,6 +353,30 @@ def _named(font: Any, letters: Any) -> Any:
     raise unknown(f"font of the alphabet {letters.name}", font, [f.name for f in letters.fonts])
 
 
-def _check_constants(**values: Any) -> None:
-    constants = {k: v for k, v in values.items() if v is not None and not callable(v)}
-    Symbol(SHAPES[0], None, **constants)
+def _checked_joint(drawn: Any) -> dict[str, Any]:
+    if not isinstance(drawn, dict):
+        raise UserError(f"the joint distribution gave {drawn!r}; it must give a dict of attributes, as Joint does")
+    for name in drawn:
+        if name not in OF_SYMBOL:
+            raise unknown("attribute of a symbol", name, OF_SYMBOL)
+    return drawn
+
+
+def _check_constants(sampler: AttributeSampler) -> None:
+    """Finds bad constants here and not in the middle of a long run."""
+    names = (*OF_SYMBOL, *OF_IMAGE, "n_symbols", "alphabet")
+    constant = {n: getattr(sampler, n).value for n in names if isinstance(getattr(sampler, n), Constant)}
+    if "n_symbols" in constant:
+        whole("n_symbols", constant["n_symbols"], 0)
+    letters = constant.get("alphabet")
+    if letters is not None and not (hasattr(letters, "fonts") and hasattr(letters, "symbols")):
+        raise UserError(f'alphabet is {letters!r}; it must be one, such as alphabet("english")')
+    if isinstance(constant.get("font"), str):
+        font = constant.pop("font")
+        if letters is not None:
+            _named(font, letters)
+    Symbol(**{"char": SHAPES[0], "font": None} | {n: v for n, v in constant.items() if n in OF_SYMBOL})
+    Image((), is_gray=sampler.is_gray, **{n: v for n, v in constant.items() if n in OF_IMAGE})
+    for part in [] if sampler.joint is None else walk(sampler.joint):
+        if isinstance(part, Joint):
+            _checked_joint(dict(part.attributes))

@@ -15,13 +15,14 @@ import numpy as np
 
 from jaxrepro.errors import UserError
 from jaxrepro.synbols.fonts import text_outline
+from jaxrepro.synbols.fonts.faces import covers
 from jaxrepro.synbols.geometry import place
 from jaxrepro.synbols.patterns import NoPattern, SolidColor
 from jaxrepro.synbols.postprocess import finish
 from jaxrepro.synbols.shapes import shape_outline
 from jaxrepro.synbols.symbols import Image, Symbol
 
-GENERATOR_VERSION = 2  # raise it whenever pixels or attributes change: files and caches record it
+GENERATOR_VERSION = 3  # raise it whenever pixels or attributes change: files and caches record it
 
 _MOST_BYTES = 1 << 20  # of float32 values that post-processing takes at once: what stays in the cache
 
@@ -102,13 +103,17 @@ def _paint_background(context: Any, image: Image, area: tuple[int, int]) -> None
 def _cover(symbol: Symbol, image: Image, stencil: Any) -> tuple[float, float, float, float]:
     """Draws the symbol's coverage on an A8 surface and returns its box in pixels."""
     cairo = _cairo()
+    round_height = 0.0
     if symbol.font is None:
         path, box = shape_outline(symbol.char)
     else:
         path, box = text_outline(symbol.font, symbol.char, symbol.is_bold)
+        if image.compat == "v1" and covers(symbol.font.regular, "o"):
+            round_height = -text_outline(symbol.font, "o", symbol.is_bold).box[1]
     matrix, placed = place(
-        box, symbol.scale, symbol.rotation, symbol.is_slant, symbol.translation, image.resolution, image.compat
-    )
+        box, symbol.scale, symbol.rotation, symbol.is_slant, symbol.translation, image.resolution, image.compat,
+        round_height,
+    )  # fmt: skip
     context = cairo.Context(stencil)
     context.set_matrix(cairo.Matrix(*matrix))
     context.append_path(path)

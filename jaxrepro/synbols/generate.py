@@ -5,16 +5,14 @@
     generate_file(Recipe("camouflage", seed=0), 100_000, Path("camouflage.h5"), workers=8)
 
 Sample i depends on (seed, i) and the fonts only. So the bytes of a file do not depend on the number of workers, on
-interruptions, or on shards: rendered pieces are kept in a folder FILE.partial, from which the same command continues,
-and the file is written from them at the end, in order.
+interruptions, or on shards: workers leave finished pieces in a folder FILE.partial, from which the same command
+continues, and the file is put together from them, in order, while later ones are rendered.
 """
 
 import contextlib
 import functools
 import json
-import os
 import shutil
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -24,14 +22,18 @@ from typing import Any
 import numpy as np
 
 from jaxrepro.errors import UserError
-from jaxrepro.synbols import drawing, parallel, storage
+from jaxrepro.synbols import blocks, checks, drawing, identity, parallel, storage
+from jaxrepro.synbols.blocks import Layout
 from jaxrepro.synbols.columns import attribute_columns
 from jaxrepro.synbols.fonts import FontSet, find_fonts, fingerprint, installed_fonts
+from jaxrepro.synbols.fonts.discovery import MEDIUM, fingerprint_of_files
+from jaxrepro.synbols.patterns import picture_files
+from jaxrepro.synbols.pieces import MoreChannels, Pieces, check_same, claimed, path_of
 from jaxrepro.synbols.predefined import Dataset, dataset
-from jaxrepro.synbols.storage import Block, Header
+from jaxrepro.synbols.sampling import generator, image_of
+from jaxrepro.synbols.storage import Header
 from jaxrepro.synbols.symbols import attributes_of, checked_resolution
 
-PIECE_ROWS = 500
 _BATCH_PIXELS = 2**18  # images are finished in batches of about so many pixels
 _BATCH_SAMPLES = 32  # drawn ahead of what the generator yields
 _LARGEST_SEED = 2**63 - 1
@@ -46,24 +48,35 @@ class FontSearch:
     folders: tuple[str, ...] = ()
     system: bool = False
     instances: bool = False
+    near_duplicates: bool = False
     without: tuple[str, ...] = ()
+    normal_weight: int = MEDIUM
 
     def find(self) -> FontSet:
         """Returns the fonts."""
         if self == FontSearch():
             return installed_fonts()
-        return find_fonts(self.folders, self.system, self.instances).without(self.without)
+        found = find_fonts(
+            self.folders, self.system, self.instances, near_duplicates=self.near_duplicates,
+            normal_weight=self.normal_weight,
+        )  # fmt: skip
+        return found.without(self.without)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A dataset that every process can make for itself: `make(dataset, **options)`."""
+    """A dataset that every process can make for itself: `make(dataset, **options)`.
+
+    Attributes:
+      strict: refuse a dataset that falls short of the published one for want of fonts or pictures (`Dataset.note`).
+    """
 
     dataset: str
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     search: FontSearch = FontSearch()
     make: Callable[..., Dataset] = dataset
+    strict: bool = False
 
     def __post_init__(self):
         if "resolution" in self.options:  # 32 and (32, 32) are the same
@@ -74,21 +87,26 @@ class Recipe:
         """Returns the dataset.
 
         Raises:
-          UserError: unknown dataset or option, a seed out of range, no fonts.
+          UserError: unknown dataset or option, a seed out of range, no fonts; with `strict`, too few.
         """
-        if not 0 <= self.seed <= _LARGEST_SEED:
+        if not (isinstance(self.seed, int | np.integer) and 0 <= self.seed <= _LARGEST_SEED):
             raise UserError(f"seed={self.seed}; it must be 0 to 2**63 - 1")
         chosen = {} if self.search == FontSearch() else {"fonts": self.search.find()}
-        return self.make(self.dataset, **self.options, **chosen)
+        made = self.make(self.dataset, **self.options, **chosen)
+        if self.strict and made.note:
+            raise UserError(f"strict: {self.dataset} falls short of the published dataset: {made.note}")
+        return made
+
+    def recorded_options(self) -> dict[str, Any]:
+        """Returns the options as JSON gives them back, with a hash of the pictures' content beside their folder."""
+        options = dict(self.options)
+        if options.get("pictures") is not None:
+            options["pictures_hash"] = fingerprint_of_files(picture_files(str(options["pictures"])))
+        return json.loads(json.dumps(options))
 
     def fingerprint(self, font_names: Sequence[str]) -> str:
         """Returns a hash of the named fonts' content; of all fonts if none is named."""
         return fingerprint([font for font in self.search.find() if font.name in font_names or not font_names])
-
-
-def generator(seed: int, i: int) -> np.random.Generator:
-    """Returns the random numbers of sample i."""
-    return np.random.Generator(np.random.Philox(key=[seed, i]))
 
 
 def dataset_generator(
@@ -100,7 +118,7 @@ def dataset_generator(
       sampler: as of `attribute_sampler`: from a NumPy generator to an Image.
       n_samples: N, at least 1.
       mask_aggregator: from masks [H, W, K] to (mask, further attributes), such as `flatten_mask`.
-      seed: sample i depends on (seed, i).
+      seed: sample i depends on (seed, i), whatever the sampler; see `generator`.
 
     Yields:
       x uint8 [H, W, C]; mask uint8 [H, W, K], the coverage of each symbol, or what the aggregator makes of it; y the
@@ -109,8 +127,7 @@ def dataset_generator(
     Raises:
       UserError: n_samples below 1; what the sampler and the drawing raise.
     """
-    if n_samples < 1:
-        raise UserError(f"n_samples={n_samples}; it must be at least 1")
+    n_samples = checks.whole("n_samples", n_samples, 1)
     for i in range(0, n_samples, _BATCH_SAMPLES):
         yield from zip(*render(sampler, mask_aggregator, seed, range(i, min(i + _BATCH_SAMPLES, n_samples))))
 
@@ -119,7 +136,7 @@ def render(
     sampler: Callable, mask_aggregator: Callable | None, seed: int, rows: Iterable[int]
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[dict]]:
     """Returns images, masks and attributes of the samples of these numbers."""
-    images = [sampler(generator(seed, i)) for i in rows]
+    images = [image_of(sampler, generator(seed, i)) for i in rows]
     x, masks = drawing.render_batch(images)
     attributes = [attributes_of(image) for image in images]
     if mask_aggregator is not None:
@@ -146,7 +163,7 @@ def render_arrays(made: Dataset, seed: int, rows: Sequence[int]) -> tuple[np.nda
         raise UserError(f"the images are {sorted(shapes)}; those of one file must have one size")
     if masks[0].ndim == 3:  # one channel per symbol, and their number may vary
         channels = max(m.shape[-1] for m in masks)
-        masks = [storage.pad_mask(m, channels) for m in masks]
+        masks = [blocks.pad_mask(m, channels) for m in masks]
     return np.stack(x), np.stack(masks), attributes
 
 
@@ -178,44 +195,45 @@ def generate_file(
       progress: called with the numbers of samples that are done and wanted.
 
     Raises:
-      UserError: a number out of range, a file of something else under that name, a full disk, and what `recipe.load`
-        raises.
+      UserError: a number out of range, a file or an unfinished run of something else under that name (also if the
+        sampler was edited since; see `identity`), a full disk, and what `recipe.load` raises.
     """
     first, stop = shard_rows(num_samples, shard)
-    if workers < 1:
-        raise UserError(f"workers={workers}; it must be at least 1")
+    checks.whole("workers", workers, 1)
     made = recipe.load()
     # One sample now, so that a mistake shows before files and processes are made.
-    render_arrays(made, recipe.seed, [first])
+    sample = render_arrays(made, recipe.seed, [first])
     header = Header(
-        dataset=recipe.dataset, seed=recipe.seed, options=json.loads(json.dumps(recipe.options)),
+        dataset=recipe.dataset, seed=recipe.seed, options=recipe.recorded_options(), note=made.note,
         num_samples=num_samples, first_row=first, stop_row=stop, generator_version=drawing.GENERATOR_VERSION,
         fonts=recipe.fingerprint(made.font_names), symbols=tuple(sorted(set(made.symbols))),
         font_names=tuple(sorted(set(made.font_names))),
+        sampler=identity.declaration(made), probe=identity.probe(made, recipe.seed, num_samples),
     )  # fmt: skip
     if _is_there(out, header):
+        with storage.open_file(out) as file:
+            stored = file["x"][0], file["mask"][0], file["y"][0]
+        identity.check_rendered(out, first, stored, tuple(part[0] for part in sample))
         progress(stop - first, stop - first)
         return out
     folder = out.with_name(out.name + ".partial")
-    with storage.full_disk_is_a_user_error(out), _claimed(folder):
-        _check_same(folder, header)
-        ranges = [(i, min(i + PIECE_ROWS, stop)) for i in range(first, stop, PIECE_ROWS)]
-        there = _pieces(folder)
+    layout = blocks.layout_of(sample[0].shape[1:], _one_or_more(sample[1].shape[1:]), stop - first)
+    ranges = [(i, min(i + layout.group, stop)) for i in range(first, stop, layout.group)]
+    with storage.full_disk_is_a_user_error(out), claimed(folder):
+        check_same(folder, header)
+        kept = blocks.saved(folder).intersection(ranges)
+        there = set() if identity.draws_freely(made) else kept  # what a function drew is drawn again, to compare
         missing = [r for r in ranges if r not in there]
-        done = stop - first - sum(b - a for a, b in missing)
-        progress(done, stop - first)
-        task = functools.partial(_block_task, recipe, made if workers == 1 or parallel.can_fork() else None)
-        with contextlib.closing(parallel.run(task, missing, workers)) as results:
-            for (start, end), block in results:
-                channels = 0 if block.mask.ndim == 3 else block.mask.shape[-1]
-                text = np.frombuffer(b"\n".join(block.y), np.uint8)
-                there[start, end] = folder / f"{start}-{end}-{channels}.npz"
-                storage.save_npz(there[start, end], {"x": block.x, "mask": block.mask, "y": text})
-                done += end - start
-                progress(done, stop - first)
-        paths = [there[r] for r in ranges]
-        channels = max(int(p.stem.split("-")[2]) for p in paths)
-        storage.write_file(out, header, map(_read_piece, paths), channels or None)
+        task = functools.partial(
+            _piece_task, recipe, made if workers == 1 or parallel.can_fork() else None, layout, folder, out, kept
+        )
+        with contextlib.closing(parallel.run(task, missing, workers)) as rendered:
+            pieces = Pieces(folder, ranges, there, rendered, progress)
+            try:
+                storage.write_file(out, header, pieces.in_order(layout), layout, folder)
+            except MoreChannels:
+                layout = pieces.common_layout()
+                storage.write_file(out, header, pieces.in_order(layout), layout, folder)
         shutil.rmtree(folder)
     return out
 
@@ -230,16 +248,16 @@ def merge_files(paths: Iterable[Path], out: Path) -> Path:
     for path in paths:
         with storage.open_file(path) as file:
             header = storage.header_of(file)
-            channels = file["mask"].shape[3] if file["mask"].ndim == 4 else None
+            shapes = file["x"].shape[1:], file["mask"].shape[1:]
         if header is None:
             raise UserError(f"{path} was not written by this generator; only its shards can be merged")
-        shards.append((header.first_row, header.stop_row, path, header, channels))
+        shards.append((header.first_row, header.stop_row, path, header, *shapes))
     shards.sort(key=lambda s: s[:2])
     row, whole = 0, shards[0][3].whole()
-    for first, stop, path, header, _ in shards:
+    for first, stop, path, header, *_ in shards:
         if header.whole() != whole:
             raise UserError(
-                f"{path} and {shards[0][2]} are not shards of one dataset: {_difference(header.whole(), whole)}"
+                f"{path} and {shards[0][2]} are not shards of one dataset: {storage.difference(header.whole(), whole)}"
             )
         if first != row:
             missing = f"samples {row} to {first - 1} are missing" if first > row else "its samples are there twice"
@@ -249,9 +267,8 @@ def merge_files(paths: Iterable[Path], out: Path) -> Path:
         raise UserError(f"samples {row} to {whole.num_samples - 1} are missing; give the shards that hold them, too")
     if _is_there(out, whole):
         return out
-    channels = [s[4] for s in shards]
-    blocks = chain.from_iterable(storage.read_blocks(s[2]) for s in shards)
-    storage.write_file(out, whole, blocks, None if None in channels else max(channels))
+    layout = blocks.layout_of(shards[0][4], max(s[5] for s in shards), whole.num_samples)
+    storage.write_file(out, whole, chain.from_iterable(storage.read_blocks(s[2]) for s in shards), layout)
     return out
 
 
@@ -262,13 +279,15 @@ def shard_rows(num_samples: int, shard: tuple[int, int]) -> tuple[int, int]:
       UserError: no samples, no such shard, or an empty one.
     """
     i, n = shard
-    if num_samples < 1:
-        raise UserError(f"num_samples={num_samples}; it must be at least 1")
+    checks.whole("num_samples", num_samples, 1)
     if not 0 <= i < n <= num_samples:
         raise UserError(
             f"shard {i}/{n} of {num_samples} samples; write I/N with I from 0 to N-1 and no more shards than samples"
         )
-    return num_samples * i // n, num_samples * (i + 1) // n
+    # Large shards end with a group of rows, so that merging them copies what is compressed already.
+    step = blocks.MOST_ROWS if num_samples >= 16 * blocks.MOST_ROWS * n else 1
+    first, stop = (num_samples * k // n // step * step for k in (i, i + 1))
+    return first, num_samples if i + 1 == n else stop
 
 
 def columns_task(
@@ -293,12 +312,30 @@ def _same(made: Dataset, name: str) -> Dataset:
     return made
 
 
-def _block_task(recipe: Recipe, made: Dataset | None) -> Callable[[int, int], Block]:
+def _one_or_more(mask_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape of masks in a file, which holds a channel even if no image has a symbol."""
+    return (*mask_shape[:2], *(max(1, n) for n in mask_shape[2:]))
+
+
+def _piece_task(
+    recipe: Recipe, made: Dataset | None, layout: Layout, folder: Path, out: Path, kept: set[tuple[int, int]]
+) -> Callable[[int, int], None]:
+    """Returns `(start, stop) -> None`, which renders a piece and saves it, ready to be copied into the file.
+
+    A piece that an earlier call kept is compared with what the sampler draws now instead.
+    """
     made = made or recipe.load()
 
-    def task(start: int, stop: int) -> Block:
-        x, mask, attributes = render_arrays(made, recipe.seed, range(start, stop))
-        return Block(x, mask, [json.dumps(a).encode("ascii") for a in attributes])
+    def task(start: int, stop: int) -> None:
+        if (start, stop) in kept:
+            block = blocks.load(path_of(folder, start, stop))
+            identity.check_drawn(folder, made, recipe.seed, range(start, stop), block.y)
+            x, _, attributes = render_arrays(made, recipe.seed, [start])
+            identity.check_rendered(folder, start, (block.x[0], None, block.y[0]), (x[0], None, attributes[0]))
+            return
+        block = blocks.pack(*render_arrays(made, recipe.seed, range(start, stop)), layout)
+        with storage.full_disk_is_a_user_error(out):
+            blocks.save(path_of(folder, start, stop), block)
 
     return task
 
@@ -312,65 +349,6 @@ def _is_there(out: Path, header: Header) -> bool:
     with storage.open_file(out) as file:
         found = storage.header_of(file)
     if found != header:
-        what = "another program's file" if found is None else _difference(found, header)
+        what = "another program's file" if found is None else storage.difference(found, header)
         raise UserError(f"{out} exists with other content: {what}; delete it or choose another name")
     return True
-
-
-@contextlib.contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Makes the folder and holds it against other processes; the system frees it when its holder dies."""
-    import fcntl
-
-    folder.mkdir(exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise UserError(f"another process is writing {folder.with_suffix('')}") from error
-    finally:
-        os.close(handle)
-
-
-def _check_same(folder: Path, header: Header) -> None:
-    """Notes whose pieces the folder holds; raises UserError if they are another dataset's."""
-    path = folder / "header.json"
-    if path.exists():
-        if path.read_text() != header.to_json():
-            found = Header(**json.loads(path.read_text()))
-            raise UserError(f"{folder} is an unfinished run of something else: {_difference(found, header)}; delete it")
-        return
-    temporary = folder / "header.json.tmp"
-    temporary.write_text(header.to_json())
-    temporary.rename(path)
-
-
-def _difference(found: Header, wanted: Header) -> str:
-    """Returns the first difference between two headers, such as "seed 0, not 1"."""
-    one, other = (json.loads(h.to_json()) for h in (found, wanted))
-    return next(
-        (f"{k.replace('_', ' ')} {_short(v)}, not {_short(other[k])}" for k, v in one.items() if v != other[k]), "none"
-    )
-
-
-def _short(value: Any) -> str:
-    return f"{len(value)} classes" if isinstance(value, list) else str(value)
-
-
-def _pieces(folder: Path) -> dict[tuple[int, int], Path]:
-    """Returns the whole pieces of an unfinished run."""
-    found = {}
-    for path in folder.glob("*.npz"):
-        start, end, _ = path.stem.split("-")
-        found[int(start), int(end)] = path
-    return found
-
-
-def _read_piece(path: Path) -> Block:
-    try:
-        with np.load(path) as arrays:
-            return Block(arrays["x"], arrays["mask"], arrays["y"].tobytes().split(b"\n"))
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        path.unlink(missing_ok=True)
-        raise UserError(f"{path} is damaged ({error}) and was deleted; the same command renders it again") from error

@@ -17,6 +17,7 @@ from pathlib import Path
 from jaxrepro.errors import MissingData, UserError, unknown
 from jaxrepro.synbols.fonts import Font, FontSet, installed_fonts
 from jaxrepro.synbols.fonts.checks import supported
+from jaxrepro.synbols.fonts.duplicates import distinct
 
 LANGUAGES = {
     "arabic": "ar_Arab",
@@ -59,7 +60,8 @@ def alphabet(
     """Returns the symbols of a language and the fonts that have all of them.
 
     A font stays if it has at least 80 % of what the best font has of the chosen characters; a character stays if all
-    fonts that stayed have it. So the result depends on the set of fonts, as in the original.
+    fonts that stayed have it. So the result depends on the set of fonts, as in the original. Last, fonts whose Latin
+    letters look like another one's are left out (`fonts.duplicates`), unless `fonts.near_duplicates`.
 
     Args:
       language: a key of LANGUAGES.
@@ -93,7 +95,13 @@ def _alphabet(language: str, chosen: tuple[str, ...], support_bold: bool, fonts:
     symbols = tuple(s for s in chosen if s in common)
     if not symbols:
         raise UserError(f"the {len(kept)} fonts for {language} have no character in common; leave some of them out")
-    return Alphabet(language, tuple(kept), symbols)
+    stay = tuple(kept) if fonts.near_duplicates or not is_latin(language) else distinct(tuple(kept))
+    return Alphabet(language, stay, symbols)
+
+
+def is_latin(language: str) -> bool:
+    """Returns whether a language of LANGUAGES is written in Latin letters."""
+    return LANGUAGES[language].endswith("_Latn")
 
 
 def exemplars(

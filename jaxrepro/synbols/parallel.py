@@ -22,8 +22,8 @@ def run(
 ) -> Iterator[tuple[Range, Any]]:
     """Yields (range, task(*range)) for every range, in any order.
 
-    A worker takes every `workers`-th range and waits until its result is fetched, so memory stays bounded. Workers end
-    with their parent, however it ends.
+    A worker takes the next range when it is free, and waits until its result is fetched, so memory stays bounded.
+    Workers end with their parent, however it ends.
 
     Args:
       make_task: called once in every process; gives the task. It must be picklable where processes cannot be forked:
@@ -41,12 +41,12 @@ def run(
             yield piece, task(*piece)
         return
     context = multiprocessing.get_context("fork" if can_fork() else "spawn")
-    waiting, processes = [], []
+    waiting, processes, taken = [], [], context.Value("q", 0)
     try:
-        for i in range(workers):
+        for _ in range(workers):
             receiver, sender = context.Pipe(duplex=False)
             # Not a daemon: those may not have children, and a sampler may want some.
-            process = context.Process(target=_work, args=(make_task, ranges[i::workers], sender))
+            process = context.Process(target=_work, args=(make_task, ranges, taken, sender))
             _start(process)
             sender.close()
             waiting.append(receiver)
@@ -85,14 +85,14 @@ def _start(process: Any) -> None:
         ) from error
 
 
-def _work(make_task: Callable, ranges: Sequence[Range], sender: Any) -> None:
+def _work(make_task: Callable, ranges: Sequence[Range], taken: Any, sender: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets it too, ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(BrokenPipeError):
         try:
             task = make_task()
-            for piece in ranges:
+            while (piece := _next(ranges, taken)) is not None:
                 sender.send((piece, task(*piece), None))
             sender.send((None, None, None))
         except UserError as error:
@@ -101,6 +101,13 @@ def _work(make_task: Callable, ranges: Sequence[Range], sender: Any) -> None:
             raise
         except Exception:
             sender.send((None, None, RuntimeError(f"a worker failed:\n{traceback.format_exc()}")))
+
+
+def _next(ranges: Sequence[Range], taken: Any) -> Range | None:
+    """Returns a range that no worker has taken, and takes it; None after the last."""
+    with taken.get_lock():
+        i, taken.value = taken.value, taken.value + 1
+    return ranges[i] if i < len(ranges) else None
 
 
 def _end_with_parent() -> None:

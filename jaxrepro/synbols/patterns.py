@@ -1,7 +1,7 @@
 """Where colours come from: nothing, one colour, gradients, camouflage, photographs.
 
     Gradient(seed=3)
-    Gradient(types=("linear",), random_color=color_sampler((0.5, 1)))     # no seed: a sampler draws one per use
+    Gradient(types=("linear",), random_color=Uniform(0.5, 1, size=3))     # no seed: a sampler draws one per use
     Camouflage(stroke_angle=0.0, stroke_width=0.1, stroke_length=0.6, stroke_noise=0.0)
 
 A pattern is an immutable description. `source(resolution)` turns it into a cairo source in pixel coordinates, or into
@@ -19,11 +19,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.synbols.checks import number, whole
+from jaxrepro.synbols.distributions import Uniform
 from jaxrepro.synbols.rng import fast_bits
 from jaxrepro.synbols.strokes import parallel_strokes
 
 Color = tuple[float, float, float]
-ColorSampler = Callable[[np.random.Generator], Color]
+ColorSampler = Callable[[np.random.Generator], Color]  # a distribution of three numbers in [0, 1], or a function
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif")
 
 
@@ -34,17 +36,23 @@ class Pattern(Protocol):
         """Returns a cairo pattern in pixel coordinates, or None: nothing is painted."""
 
 
-def uniform_color(rng: np.random.Generator) -> Color:
-    """Returns red, green and blue, each U(0, 1)."""
-    return tuple(rng.random(3).tolist())
+uniform_color = Uniform(0.0, 1.0, size=3)
 
 
-def color_sampler(brightness_range: tuple[float, float] = (0.0, 1.0)) -> ColorSampler:
+def color_sampler(brightness_range: tuple[float, float] = (0.0, 1.0)) -> Uniform:
     """Returns a sampler of colours whose three channels are uniform in the range."""
     low, high = brightness_range
     if not 0 <= low <= high <= 1:
         raise UserError(f"brightness_range is {brightness_range}; it must be two rising numbers in [0, 1]")
-    return lambda rng: tuple(rng.uniform(low, high, 3).tolist())
+    return Uniform(low, high, size=3)
+
+
+def checked_pattern(name: str, pattern: Any) -> Any:
+    """Returns a pattern; anything else is a UserError, which calls it `name`."""
+    if not callable(getattr(pattern, "source", None)) or isinstance(pattern, type):
+        shown = pattern.__name__ if isinstance(pattern, type) else repr(pattern)
+        raise UserError(f"{name} is {shown}, which is no pattern; it must be one, such as SolidColor((1, 0, 0))")
+    return pattern
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,10 @@ class SolidColor:
     color: Color = (1.0, 1.0, 1.0)
 
     def __post_init__(self):
-        color = tuple(float(v) for v in self.color)
+        try:
+            color = tuple(float(v) for v in self.color)
+        except (TypeError, ValueError):
+            color = ()
         if len(color) != 3 or not all(0 <= v <= 1 for v in color):
             raise UserError(f"color is {self.color!r}; it must be three numbers in [0, 1]")
         self.__dict__["color"] = color
@@ -110,8 +121,7 @@ class MultiGradient:
 
     def __post_init__(self):
         _check_gradient(self.alpha, self.types)
-        if self.n_gradients < 1:
-            raise UserError(f"n_gradients is {self.n_gradients}; it must be 1 or more")
+        whole("n_gradients", self.n_gradients, 1)
 
     def source(self, resolution: tuple[int, int]) -> Any:
         import cairo
@@ -140,10 +150,11 @@ class Camouflage:
     n_stroke: int = 500
 
     def __post_init__(self):
-        if min(self.stroke_length, self.stroke_width) <= 0 or self.stroke_noise < 0 or self.n_stroke < 1:
-            raise UserError(
-                f"{self}: stroke_length and stroke_width must be positive, stroke_noise 0 or more, n_stroke 1 or more"
-            )
+        for name in ("stroke_length", "stroke_width", "stroke_angle", "stroke_noise"):
+            number(name, getattr(self, name), *((0.0,) if name != "stroke_angle" else ()))
+        whole("n_stroke", self.n_stroke, 1)
+        if not self.stroke_length or not self.stroke_width:
+            raise UserError(f"{self}: stroke_length and stroke_width must be positive")
 
     def source(self, resolution: tuple[int, int]) -> Any:
         rng, unit, opacity = seeded(self), min(resolution), 0.8
@@ -163,7 +174,7 @@ class ImagePattern:
 
     Attributes:
       root: folder that is searched with all its subfolders; None: the two photographs that scikit-learn ships.
-      rotation: the picture is turned by `rotation` U(-1, 1) degrees.
+      rotation: radians; the picture is turned by `rotation` U(-1, 1). (The original's are degrees.)
       translation: and moved by this share of its size times U(-1, 1), per axis.
       crop: a random rectangle is cut out before resizing; its sides are min_crop_size of the picture's or more.
     """
@@ -176,7 +187,9 @@ class ImagePattern:
     min_crop_size: float = 0.2
 
     def __post_init__(self):
-        if not 0 < self.min_crop_size < 1:
+        number("rotation", self.rotation)
+        number("translation", self.translation)
+        if not 0 < number("min_crop_size", self.min_crop_size, 0.0, 1.0) < 1:
             raise UserError(f"min_crop_size is {self.min_crop_size:g}; it must be between 0 and 1")
 
     def source(self, resolution: tuple[int, int]) -> Any:
@@ -185,13 +198,20 @@ class ImagePattern:
 
         rng = seeded(self)
         files = picture_files(self.root)
-        picture = _picture(files[int(rng.random() * len(files))])
+        path = files[int(rng.random() * len(files))]
+        picture = _picture(path)
         if self.rotation or self.translation:
             turn, move_x, move_y = rng.uniform(-1, 1, 3).tolist()
             move = (self.translation * picture.width * move_x, self.translation * picture.height * move_y)
-            picture = picture.rotate(self.rotation * turn, translate=move)
+            picture = picture.rotate(math.degrees(self.rotation * turn), translate=move)
         box = None
         if self.crop:
+            least = [self._smallest(side) + 2 for side in picture.size]
+            if least[0] > picture.width or least[1] > picture.height:
+                raise UserError(
+                    f"{path!r} is {picture.width}×{picture.height} pixels, too small to cut a part of "
+                    f"min_crop_size={self.min_crop_size:g} out of it; remove it from the folder, or use crop=False"
+                )
             (left, right), (top, bottom) = (self._interval(rng, side) for side in picture.size)
             box = (left, top, right, bottom)
         pixels = np.empty((resolution[1], resolution[0], 4), np.uint8)
@@ -199,15 +219,22 @@ class ImagePattern:
         return cairo.SurfacePattern(cairo.ImageSurface.create_for_data(pixels, cairo.FORMAT_RGB24, *resolution))
 
     def _interval(self, rng: np.random.Generator, side: int) -> tuple[int, int]:
-        smallest = max(1, int(self.min_crop_size * side))
+        smallest = self._smallest(side)
         end = int(rng.integers(smallest + 1, side))
         return int(rng.integers(0, end - smallest)), end
+
+    def _smallest(self, side: int) -> int:
+        return max(1, int(self.min_crop_size * side))
 
 
 def seeded(pattern: Any) -> np.random.Generator:
     """Returns the pattern's own generator, always at its beginning; a pattern without seed is a UserError."""
     if pattern.seed is None:
         raise UserError(f"{type(pattern).__name__} has no seed; give it one, or let attribute_sampler draw it")
+    if not isinstance(pattern.seed, int | np.integer) or not 0 <= pattern.seed < 2**64:
+        raise UserError(
+            f"{type(pattern).__name__} has the seed {pattern.seed!r}; it must be a whole number, 0 to 2**64 - 1"
+        )
     return np.random.Generator(fast_bits(pattern.seed))
 
 
@@ -243,11 +270,12 @@ def _picture(path: str) -> Any:
 
 
 def _check_gradient(alpha: float, types: tuple[str, ...]) -> None:
+    if not isinstance(types, tuple | list):
+        raise UserError(f'types is {types!r}; it must be a tuple of "radial" and "linear", such as ("linear",)')
     for kind in types or ("",):
         if kind not in ("radial", "linear"):
             raise unknown("type of gradient", kind, ("radial", "linear"))
-    if not 0 <= alpha <= 1:
-        raise UserError(f"alpha is {alpha:g}; it must be between 0 and 1")
+    number("alpha", alpha, 0.0, 1.0)
 
 
 def _gradient(rng: np.random.Generator, alpha: float, types, random_color: ColorSampler, resolution) -> Any:

@@ -2,36 +2,46 @@
 
     dataset("camouflage").sampler(rng)
     dataset("counting", auxiliary=False, resolution=(64, 64), compat="v1")
+    print(dataset("counting").sampler)
 
-Every function here takes `language` and `fonts` (None: all that are found), and the options
+`DATASETS` is the table: each entry says in what it differs from `attribute_sampler`'s defaults. The options are
+  language     whose letters; English if not said
+  fonts        None: all that are found
   auxiliary    False: standard letters only (English: the paper's 26; True: the reproduction's set with accents)
   resolution   (width, height) or one number
   compat       "v1" for the original's oddities
+  pictures     a folder, for natural-patterns
 Numbers are the code's, source: specification of release 1.0.2; a name that ends in "paper" follows the paper where
-the two differ. Values left out are those of `attribute_sampler`.
+the two differ.
 """
 
 import dataclasses
-import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from jaxrepro.errors import UserError, unknown
-from jaxrepro.synbols.attributes import Sampler, add_occlusion, attribute_sampler, coin, pick
-from jaxrepro.synbols.drawing import draw_masks
+from jaxrepro.synbols.attributes import Overlapping, Sampler, add_occlusion, attribute_sampler
+from jaxrepro.synbols.distributions import (
+    AnySymbol,
+    Choice,
+    Constant,
+    Distribution,
+    LogNormal,
+    Mixture,
+    Normal,
+    Uniform,
+    integers,
+)
+from jaxrepro.synbols.fonts import FontSet
 from jaxrepro.synbols.languages import LANGUAGES, Alphabet, alphabet
-from jaxrepro.synbols.masks import flatten_mask, flatten_mask_except_first, overlap_score
+from jaxrepro.synbols.masks import flatten_mask, flatten_mask_except_first
 from jaxrepro.synbols.patterns import Camouflage, ImagePattern, MultiGradient, NoPattern, SolidColor
-from jaxrepro.synbols.symbols import Image
 
-BLACK, WHITE = SolidColor((0.0, 0.0, 0.0)), SolidColor((1.0, 1.0, 1.0))
-OPTIONS = ("language", "fonts", "auxiliary", "resolution", "compat", "pictures")
 MOST_FONTS = MOST_SYMBOLS = 200  # of a language, where all languages are mixed
-MOST_DRAWS = 10_000  # of one image, before giving up on a condition
 # The paper's 14: those of the release with ten fonts or more, and Korean (inferred from its count of symbols).
 FEW_SHOT_LANGUAGES = (
     "english", "telugu", "thai", "vietnamese", "arabic", "hebrew", "khmer", "tamil", "gujarati", "bangla",
@@ -48,7 +58,7 @@ class Dataset:
       symbols, font_names: every character and family that it can draw; a label is a position in them.
       mask_aggregator: what is stored of the masks [H, W, n]; None: all of them.
       n_samples: the published size.
-      note: what to know about it, or "".
+      note: in what it falls short of the published one for want of fonts or pictures, or "".
     """
 
     sampler: Sampler
@@ -57,6 +67,235 @@ class Dataset:
     mask_aggregator: Callable[[np.ndarray], tuple[np.ndarray, dict[str, Any]]] | None = None
     n_samples: int = 100_000
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Alphabets, the distribution of a symbol's alphabet over them, and what the fonts found lack, or ""."""
+
+    alphabets: tuple[Alphabet, ...]
+    draw: Distribution
+    note: str = ""
+
+
+# Where letters come from: functions of language, fonts and auxiliary
+
+
+def one_language(language: str, fonts: FontSet | None, auxiliary: bool, **options: Any) -> Letters:
+    letters = alphabet(language, auxiliary=auxiliary, fonts=fonts, **options)
+    return Letters((letters,), Constant(letters))
+
+
+def bold_fonts(language: str, fonts: FontSet | None, auxiliary: bool) -> Letters:
+    """Fonts whose bold letters differ from the others."""
+    return one_language(language, fonts, auxiliary, support_bold=True)
+
+
+def letters_and_a(language: str, fonts: FontSet | None, auxiliary: bool) -> Letters:
+    """Bold fonts that have the letter 'a', too, in any language."""
+    (letters,) = bold_fonts(language, fonts, auxiliary).alphabets
+    if "a" not in letters.symbols:
+        latin = set(alphabet("english", auxiliary=False, support_bold=True, fonts=fonts).fonts)
+        both = tuple(font for font in letters.fonts if font in latin)
+        if not both:
+            raise UserError(f"no font has both the letter 'a' and {language}; counting needs one")
+        letters = dataclasses.replace(letters, fonts=both)
+    return Letters((letters,), Constant(letters))
+
+
+def korean_thousand(language: None, fonts: FontSet | None, auxiliary: bool) -> Letters:
+    letters = alphabet("korean", auxiliary=auxiliary, support_bold=True, fonts=fonts)
+    first = dataclasses.replace(letters, symbols=letters.symbols[:1000])
+    found = len(first.symbols)
+    note = "" if found == 1000 else f"only {found} of 1000 syllables: the fonts lack others"
+    return Letters((first,), Constant(first), note)
+
+
+def all_languages(language: None, fonts: FontSet | None, auxiliary: bool) -> Letters:
+    """Uniform over the first 200 symbols of every language, then over the fonts of the symbol's language."""
+    found, note = _alphabets(tuple(LANGUAGES), fonts, auxiliary)
+    return Letters(found, _by_size(found, "symbols"), note)
+
+
+def balanced(language: None, fonts: FontSet | None, auxiliary: bool, languages=tuple(LANGUAGES)) -> Letters:
+    """Half the images are uniform over the fonts of all languages, half over the symbols of all languages.
+
+    Whatever of the two is drawn first gives the language, within which the other is uniform.
+    """
+    found, note = _alphabets(languages, fonts, auxiliary)
+    found = tuple(dataclasses.replace(a, fonts=a.fonts[:MOST_FONTS]) for a in found)
+    return Letters(found, Mixture((_by_size(found, "fonts"), _by_size(found, "symbols"))), note)
+
+
+def balanced_few_shot(language: None, fonts: FontSet | None, auxiliary: bool) -> Letters:
+    return balanced(language, fonts, auxiliary, FEW_SHOT_LANGUAGES)
+
+
+def _alphabets(languages: tuple[str, ...], fonts: FontSet | None, auxiliary: bool) -> tuple[tuple[Alphabet, ...], str]:
+    """Returns the first 200 symbols of each language that there are fonts for, and a note that names the others."""
+    found, absent = [], []
+    for language in languages:
+        try:
+            letters = alphabet(language, auxiliary=auxiliary, fonts=fonts)
+        except UserError:
+            absent.append(language)
+            continue
+        found.append(dataclasses.replace(letters, symbols=letters.symbols[:MOST_SYMBOLS]))
+    if not found:
+        raise UserError(f"no fonts for any of {', '.join(languages)}; see python -m jaxrepro.synbols fonts")
+    fewer = f"only {len(found)} of {len(languages)} languages: no fonts for {', '.join(absent)}"
+    return tuple(found), fewer if absent else ""
+
+
+def _by_size(alphabets: tuple[Alphabet, ...], what: str) -> Choice:
+    return Choice(alphabets, [len(getattr(a, what)) for a in alphabets])
+
+
+# The table
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a dataset is made of.
+
+    Attributes:
+      text: one line about it.
+      attributes: of `attribute_sampler`, where they are not its defaults.
+      letters: where its letters come from, one of the functions above.
+      occlusion: of `add_occlusion`, for images with shapes in front.
+      is_overlapping: keep only images whose symbols overlap, or do not; None: all.
+      mask_aggregator, n_samples: of `Dataset`.
+    """
+
+    text: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    letters: Callable[..., Letters] = one_language
+    occlusion: Mapping[str, Any] | None = None
+    is_overlapping: bool | None = None
+    mask_aggregator: Callable | None = None
+    n_samples: int = 100_000
+
+
+OPTIONS = ("language", "fonts", "auxiliary", "resolution", "compat", "pictures")
+
+BLACK, WHITE = SolidColor((0.0, 0.0, 0.0)), SolidColor((1.0, 1.0, 1.0))
+UPRIGHT = {"is_bold": False, "is_slant": False}
+BOLD = {"scale": LogNormal(0.7, 0.1), "is_bold": True, "is_slant": False}
+WHITE_ON_BLACK = {"foreground": WHITE, "background": BLACK}
+STROKES = {"stroke_width": 0.1, "stroke_length": 0.6, "stroke_noise": 0.0}
+MANY = {"is_bold": False, "resolution": (128, 128)}
+# 'a' with probability 0.7, else any letter of the alphabet, which holds 'a' and accented letters too.
+COUNTED = MANY | {"char": Mixture(("a", AnySymbol()), (0.7, 0.3))}
+FEW, CROWDED = {"n_symbols": integers(3, 9)}, {"n_symbols": integers(30, 49)}
+COUNTING = COUNTED | FEW | {"scale": LogNormal(0.1, 0.5)}
+FIX_SCALE = COUNTED | FEW | {"scale": 0.1}
+RARELY = (0.1, 0.9)
+
+DATASETS: dict[str, Entry] = {
+    # Variations of one letter
+    "plain": Entry(
+        "upright white letters in the middle of black images, as large as these; only char and font vary",
+        UPRIGHT | {"scale": 1.0, "rotation": 0.0, "translation": 0.0, "foreground": WHITE, "background": NoPattern(),
+                   "inverse_color": False, "pixel_noise_scale": 0.0},
+    ),
+    "default": Entry("a letter on a gradient, everything random"),
+    "default-1m": Entry("the same, a million images", n_samples=1_000_000),
+    "default-bw": Entry("the same in black and white", WHITE_ON_BLACK),
+    "less-variations": Entry(
+        "smaller, almost upright letters of one weight, to tell fonts apart",
+        UPRIGHT | {"scale": LogNormal(0.5, 0.1), "rotation": Normal(0.0, 0.1)},
+    ),
+    "tiny": Entry(
+        "8×8 pixels in gray, a letter as large as the image",
+        UPRIGHT | WHITE_ON_BLACK | {"scale": 1.0, "resolution": (8, 8), "is_gray": True},
+    ),
+    "large-translation": Entry(
+        "letters that lie partly outside the image", {"scale": 0.5, "translation": Uniform(-2.0, 2.0, size=2)}
+    ),
+    # Textures
+    "camouflage": Entry(
+        "bold letters of horizontal strokes on vertical ones",
+        BOLD | {"foreground": Camouflage(stroke_angle=0.0, **STROKES),
+                "background": Camouflage(stroke_angle=math.pi / 2, **STROKES)},
+        bold_fonts,
+    ),
+    "non-camou-bw": Entry("the letters of camouflage, black and white", BOLD | WHITE_ON_BLACK, bold_fonts),
+    "non-camou-shade": Entry("the letters of camouflage, gradients", BOLD, bold_fonts),
+    "natural-patterns": Entry(
+        "letters and backgrounds cut from photographs", {"foreground": ImagePattern(), "background": ImagePattern()}
+    ),
+    # Faults of the data
+    "pixel-noise": Entry(
+        "strong noise (0.3) on a tenth of the images", {"pixel_noise_scale": Choice((0.3, 0.0), RARELY)}
+    ),
+    "pixel-noise-paper": Entry("strong noise (0.7) on half of the images", {"pixel_noise_scale": Choice((0.7, 0.0))}),
+    "label-noise": Entry(
+        "default, but a tenth of the labels are drawn anew; drawn_char is what is seen",
+        {"label": Mixture((AnySymbol(), None), RARELY)},
+    ),
+    "missing-symbol": Entry(
+        # The largest of those that are moved can still be seen, as in the original.
+        "a tenth of the letters is moved out of the image",
+        {"background": MultiGradient(), "translation": Mixture((10.0, Uniform(-1.0, 1.0, size=2)), RARELY)},
+    ),
+    "missing-symbol-paper": Entry(
+        "a tenth of the letters is left out, their labels stay", {"is_missing": Choice((True, False), RARELY)}
+    ),
+    "some-large-occlusion": Entry(
+        "a large shape in front of a fifth of the letters",
+        occlusion={"n_occlusion": Choice((1, 0), (0.2, 0.8)), "scale": LogNormal(0.6, 0.1),
+                   "translation": Uniform(-3.0, 3.0, size=2)},
+        mask_aggregator=flatten_mask_except_first,
+    ),
+    "many-small-occlusion": Entry(
+        "up to four small shapes in front of every letter", occlusion={"n_occlusion": integers(0, 4)},
+        mask_aggregator=flatten_mask_except_first,
+    ),
+    # Many symbols
+    "segmentation": Entry(
+        "3 to 9 letters of different size, 128×128 pixels", MANY | FEW | {"scale": LogNormal(0.1, 0.4)},
+        mask_aggregator=flatten_mask,
+    ),
+    "counting": Entry(
+        "3 to 9 letters of different size, most of them a", COUNTING, letters_and_a, mask_aggregator=flatten_mask
+    ),
+    "counting-fix-scale": Entry(
+        "3 to 9 letters of one size, most of them a", FIX_SCALE, letters_and_a, mask_aggregator=flatten_mask
+    ),
+    "counting-crowded": Entry(
+        "30 to 49 letters, most of them a", COUNTED | CROWDED | {"scale": LogNormal(0.1, 0.1)}, letters_and_a,
+        mask_aggregator=flatten_mask,
+    ),
+    "counting-crowded-paper": Entry(
+        "30 to 50 letters of one size, most of them a", COUNTED | {"n_symbols": integers(30, 50), "scale": 0.1},
+        letters_and_a, mask_aggregator=flatten_mask,
+    ),
+    "counting-overlap": Entry(
+        "images of counting whose letters overlap", COUNTING, letters_and_a, is_overlapping=True,
+        mask_aggregator=flatten_mask,
+    ),
+    "counting-no-overlap": Entry(
+        "images of counting whose letters do not overlap", COUNTING, letters_and_a, is_overlapping=False,
+        mask_aggregator=flatten_mask,
+    ),
+    "counting-fix-scale-overlap": Entry(
+        "images of counting-fix-scale whose letters overlap", FIX_SCALE, letters_and_a, is_overlapping=True,
+        mask_aggregator=flatten_mask,
+    ),
+    "counting-fix-scale-no-overlap": Entry(
+        "images of counting-fix-scale whose letters do not overlap", FIX_SCALE, letters_and_a, is_overlapping=False,
+        mask_aggregator=flatten_mask,
+    ),
+    # Many characters and languages
+    "korean-1k": Entry("the first 1,000 syllables of Korean", letters=korean_thousand),
+    "all-chars": Entry("up to 200 symbols of each language, symbols equally likely", letters=all_languages),
+    "balanced-font-chars": Entry(
+        "up to 200 symbols and 200 fonts of each language, both equally likely", UPRIGHT, balanced, n_samples=1_000_000
+    ),
+    "few-shot": Entry(
+        "the same for the paper's 14 languages, for few-shot learning", UPRIGHT, balanced_few_shot, n_samples=1_000_000
+    ),
+}  # fmt: skip
 
 
 def dataset(name: str, **options: Any) -> Dataset:
@@ -71,320 +310,46 @@ def dataset(name: str, **options: Any) -> Dataset:
     """
     if name not in DATASETS:
         raise unknown("Synbols dataset", name, DATASETS)
-    make = DATASETS[name]
+    entry = DATASETS[name]
     for option in options:
         if option not in OPTIONS:
             raise unknown("option of a Synbols dataset", option, OPTIONS)
-        named = option in inspect.signature(make).parameters
-        if not named and (option in ("language", "pictures") or "options" not in inspect.signature(make).parameters):
+        if option not in options_of(entry):
             raise UserError(f"the dataset {name} has no option {option!r}")
-    return make(**options)
-
-
-# Variations of one letter
-
-
-def default(language="english", fonts=None, **options) -> Dataset:
-    return _letters(language, fonts, options)
-
-
-def default_1m(language="english", fonts=None, **options) -> Dataset:
-    return dataclasses.replace(default(language, fonts, **options), n_samples=1_000_000)
-
-
-def plain(language="english", fonts=None, **options) -> Dataset:
-    return _letters(
-        language, fonts, options, scale=1.0, rotation=0.0, translation=0.0, is_bold=False, is_slant=False,
-        foreground=WHITE, background=NoPattern(), inverse_color=False, pixel_noise_scale=0.0,
-    )  # fmt: skip
-
-
-def default_bw(language="english", fonts=None, **options) -> Dataset:
-    return _letters(language, fonts, options, foreground=WHITE, background=BLACK)
-
-
-def less_variations(language="english", fonts=None, **options) -> Dataset:
-    return _letters(
-        language, fonts, options, scale=_log_normal(0.5, 0.1), rotation=lambda rng: 0.1 * rng.standard_normal(),
-        is_bold=False, is_slant=False,
-    )  # fmt: skip
-
-
-def tiny(language="english", fonts=None, resolution=(8, 8), **options) -> Dataset:
-    return _letters(
-        language, fonts, options, scale=1.0, is_bold=False, is_slant=False, foreground=WHITE, background=BLACK,
-        resolution=resolution, is_gray=True,
-    )  # fmt: skip
-
-
-def large_translation(language="english", fonts=None, **options) -> Dataset:
-    return _letters(language, fonts, options, scale=0.5, translation=lambda rng: rng.uniform(-2, 2, 2))
-
-
-# Textures
-
-
-def camouflage(language="english", fonts=None, **options) -> Dataset:
-    strokes = Camouflage(stroke_angle=0.0, stroke_width=0.1, stroke_length=0.6, stroke_noise=0.0)
-    across = dataclasses.replace(strokes, stroke_angle=math.pi / 2)
-    return _bold_upright(language, fonts, options, foreground=strokes, background=across)
-
-
-def non_camou_bw(language="english", fonts=None, **options) -> Dataset:
-    return _bold_upright(language, fonts, options, foreground=WHITE, background=BLACK)
-
-
-def non_camou_shade(language="english", fonts=None, **options) -> Dataset:
-    return _bold_upright(language, fonts, options)
-
-
-def natural_patterns(language="english", fonts=None, pictures=None, **options) -> Dataset:
-    pattern = ImagePattern(root=None if pictures is None else str(pictures))
-    made = _letters(language, fonts, options, foreground=pattern, background=pattern)
-    return made if pictures else dataclasses.replace(made, note="two photographs only: give a folder with `pictures`")
-
-
-# Faults of the data
-
-
-def pixel_noise(language="english", fonts=None, **options) -> Dataset:
-    return _letters(language, fonts, options, pixel_noise_scale=lambda rng: 0.3 * (rng.random() < 0.1))
-
-
-def pixel_noise_paper(language="english", fonts=None, **options) -> Dataset:
-    return _letters(language, fonts, options, pixel_noise_scale=lambda rng: 0.7 * coin(rng))
-
-
-def label_noise(language="english", fonts=None, **options) -> Dataset:
-    """A tenth of the images carries a label drawn anew from the alphabet; `drawn_char` records what is seen."""
-    clean = default(language, fonts, **options)
-
-    def sampler(rng: np.random.Generator) -> Image:
-        image = clean.sampler(rng)
-        if rng.random() >= 0.1:
-            return image
-        return _with_first(image, label=pick(rng, clean.symbols))
-
-    return dataclasses.replace(clean, sampler=sampler)
-
-
-def missing_symbol(language="english", fonts=None, **options) -> Dataset:
-    """A tenth of the symbols is moved far away; the largest of those can still be seen, as in the original."""
-    return _letters(
-        language, fonts, options, background=MultiGradient(),
-        translation=lambda rng: rng.uniform(-1, 1, 2) if rng.random() >= 0.1 else 10.0,
-    )  # fmt: skip
-
-
-def missing_symbol_paper(language="english", fonts=None, **options) -> Dataset:
-    """A tenth of the symbols is left out; their label stays."""
-    complete = default(language, fonts, **options)
-
-    def sampler(rng: np.random.Generator) -> Image:
-        image = complete.sampler(rng)
-        return _with_first(image, foreground=NoPattern()) if rng.random() < 0.1 else image
-
-    return dataclasses.replace(complete, sampler=sampler)
-
-
-def some_large_occlusion(language="english", fonts=None, **options) -> Dataset:
-    return _occluded(
-        default(language, fonts, **options), n_occlusion=lambda rng: int(rng.random() < 0.2),
-        scale=_log_normal(0.6, 0.1), translation=lambda rng: rng.uniform(-3, 3, 2),
-    )  # fmt: skip
-
-
-def many_small_occlusion(language="english", fonts=None, **options) -> Dataset:
-    return _occluded(default(language, fonts, **options), n_occlusion=lambda rng: int(5 * rng.random()))
-
-
-# Many symbols
-
-
-def segmentation(language="english", fonts=None, **options) -> Dataset:
-    letters = alphabet(language, auxiliary=options.pop("auxiliary", True), fonts=fonts)
-    return _many(letters, options, scale=_log_normal(0.1, 0.4), n_symbols=_between(3, 9))
-
-
-def counting(language="english", fonts=None, **options) -> Dataset:
-    return _counting(language, fonts, options, scale=_log_normal(0.1, 0.5), n_symbols=_between(3, 9))
-
-
-def counting_fix_scale(language="english", fonts=None, **options) -> Dataset:
-    return _counting(language, fonts, options, scale=0.1, n_symbols=_between(3, 9))
-
-
-def counting_crowded(language="english", fonts=None, **options) -> Dataset:
-    return _counting(language, fonts, options, scale=_log_normal(0.1, 0.1), n_symbols=_between(30, 49))
-
-
-def counting_crowded_paper(language="english", fonts=None, **options) -> Dataset:
-    return _counting(language, fonts, options, scale=0.1, n_symbols=_between(30, 50))
-
-
-def counting_overlap(language="english", fonts=None, **options) -> Dataset:
-    return _selected(counting(language, fonts, **options), overlapping=True)
-
-
-def counting_no_overlap(language="english", fonts=None, **options) -> Dataset:
-    return _selected(counting(language, fonts, **options), overlapping=False)
-
-
-def counting_fix_scale_overlap(language="english", fonts=None, **options) -> Dataset:
-    return _selected(counting_fix_scale(language, fonts, **options), overlapping=True)
-
-
-def counting_fix_scale_no_overlap(language="english", fonts=None, **options) -> Dataset:
-    return _selected(counting_fix_scale(language, fonts, **options), overlapping=False)
-
-
-# Many characters and languages
-
-
-def korean_1k(fonts=None, **options) -> Dataset:
-    letters = alphabet("korean", auxiliary=options.pop("auxiliary", True), support_bold=True, fonts=fonts)
-    return _from_alphabets([dataclasses.replace(letters, symbols=letters.symbols[:1000])], None, options)
-
-
-def all_chars(fonts=None, **options) -> Dataset:
-    """Uniform over the first 200 symbols of every language, then over the fonts of the symbol's language."""
-    letters, note = _alphabets(tuple(LANGUAGES), fonts, options)
-    by_symbols = _weighted(letters, [len(a.symbols) for a in letters])
-    return _from_alphabets(letters, by_symbols, options, note=note)
-
-
-def balanced_font_chars(fonts=None, **options) -> Dataset:
-    return _balanced(tuple(LANGUAGES), fonts, options)
-
-
-def few_shot(fonts=None, **options) -> Dataset:
-    return _balanced(FEW_SHOT_LANGUAGES, fonts, options)
-
-
-DATASETS: dict[str, Callable[..., Dataset]] = {
-    function.__name__.replace("_", "-"): function
-    for function in (
-        plain, default, default_1m, default_bw, korean_1k, camouflage, non_camou_bw, non_camou_shade, segmentation,
-        counting, counting_fix_scale, counting_crowded, counting_crowded_paper, counting_overlap, counting_no_overlap,
-        counting_fix_scale_overlap, counting_fix_scale_no_overlap, missing_symbol, missing_symbol_paper,
-        some_large_occlusion, many_small_occlusion, large_translation, pixel_noise, pixel_noise_paper, label_noise,
-        less_variations, tiny, all_chars, balanced_font_chars, few_shot, natural_patterns,
-    )
-}  # fmt: skip
-
-
-# What they are made of
-
-
-def _letters(language, fonts, options: dict, *, support_bold=False, **attributes) -> Dataset:
-    options = dict(options)
-    letters = alphabet(language, auxiliary=options.pop("auxiliary", True), support_bold=support_bold, fonts=fonts)
-    return _from_alphabets([letters], None, {**attributes, **options})
-
-
-def _from_alphabets(letters: list[Alphabet], draw, attributes: dict, **fields) -> Dataset:
-    """Returns the dataset over some alphabets; `draw` picks one of them per symbol."""
-    names = sorted({font.name for a in letters for font in a.fonts})
+    letters = entry.letters(options.get("language", "english"), options.get("fonts"), options.get("auxiliary", True))
+    chosen = {k: options[k] for k in ("resolution", "compat") if k in options}
+    return _made(entry, letters, chosen, options.get("pictures"))
+
+
+def options_of(entry: Entry) -> tuple[str, ...]:
+    """Returns the options that a dataset has a use for."""
+    useless = set()
+    if entry.letters not in (one_language, bold_fonts, letters_and_a):
+        useless.add("language")
+    if not any(isinstance(value, ImagePattern) for value in entry.attributes.values()):
+        useless.add("pictures")
+    return tuple(option for option in OPTIONS if option not in useless)
+
+
+def _made(entry: Entry, letters: Letters, chosen: Mapping[str, Any], pictures: Any) -> Dataset:
+    attributes = dict(entry.attributes)
+    note = letters.note
+    photographed = [name for name, value in attributes.items() if isinstance(value, ImagePattern)]
+    if photographed and pictures is None:
+        note = "only two photographs: give a folder of `pictures`"
+    elif photographed:
+        attributes |= {n: dataclasses.replace(attributes[n], root=str(pictures)) for n in photographed}
+    sampler = attribute_sampler(alphabet=letters.draw, **attributes | chosen)
+    if entry.occlusion is not None:
+        sampler = add_occlusion(sampler, **entry.occlusion)
+    if entry.is_overlapping is not None:
+        sampler = Overlapping(sampler, entry.is_overlapping)
+    also = ("a",) if entry.letters is letters_and_a else ()
     return Dataset(
-        attribute_sampler(alphabet=draw or letters[0], **attributes),
-        symbols=tuple(dict.fromkeys(s for a in letters for s in a.symbols)),
-        font_names=tuple(names),
-        **fields,
+        sampler,
+        symbols=tuple(dict.fromkeys((*also, *(s for a in letters.alphabets for s in a.symbols)))),
+        font_names=tuple(sorted({font.name for a in letters.alphabets for font in a.fonts})),
+        mask_aggregator=entry.mask_aggregator,
+        n_samples=entry.n_samples,
+        note=note,
     )
-
-
-def _bold_upright(language, fonts, options, **attributes) -> Dataset:
-    return _letters(
-        language, fonts, options, support_bold=True, scale=_log_normal(0.7, 0.1), is_bold=True, is_slant=False,
-        **attributes,
-    )  # fmt: skip
-
-
-def _occluded(clear: Dataset, **occlusion) -> Dataset:
-    sampler = add_occlusion(clear.sampler, **occlusion)
-    return dataclasses.replace(clear, sampler=sampler, mask_aggregator=flatten_mask_except_first)
-
-
-def _many(letters: Alphabet, options: dict, **attributes) -> Dataset:
-    attributes = {"is_bold": False, "resolution": (128, 128), **attributes, **options}
-    return _from_alphabets([letters], None, attributes, mask_aggregator=flatten_mask)
-
-
-def _counting(language, fonts, options, **attributes) -> Dataset:
-    """The letter 'a' with probability 0.7, else uniform over the alphabet, which holds 'a' too."""
-    options = dict(options)
-    letters = alphabet(language, auxiliary=options.pop("auxiliary", True), support_bold=True, fonts=fonts)
-    if "a" not in letters.symbols:
-        latin = set(alphabet("english", auxiliary=False, support_bold=True, fonts=fonts).fonts)
-        both = tuple(font for font in letters.fonts if font in latin)
-        if not both:
-            raise UserError(f"no font has both the letter 'a' and {language}; counting needs one")
-        letters = dataclasses.replace(letters, fonts=both)
-
-    def char(rng: np.random.Generator) -> str:
-        return "a" if rng.random() < 0.7 else pick(rng, letters.symbols)
-
-    made = _many(letters, options, char=char, **attributes)
-    return dataclasses.replace(made, symbols=tuple(dict.fromkeys(("a", *made.symbols))))
-
-
-def _selected(every: Dataset, overlapping: bool) -> Dataset:
-    """Returns the images whose `overlap_score` is positive, or zero: the paper's selection, by drawing again."""
-
-    def sampler(rng: np.random.Generator) -> Image:
-        for _ in range(MOST_DRAWS):
-            image = every.sampler(rng)
-            if (overlap_score(draw_masks(image)) > 0) == overlapping:
-                return image
-        raise UserError(f"none of {MOST_DRAWS} images has symbols that {'' if overlapping else 'do not '}overlap")
-
-    return dataclasses.replace(every, sampler=sampler)
-
-
-def _balanced(languages, fonts, options) -> Dataset:
-    """Half the images are uniform over the fonts of all languages, half over the symbols of all languages.
-
-    Whatever of the two is drawn first gives the language, within which the other is uniform.
-    """
-    letters, note = _alphabets(languages, fonts, options)
-    letters = [dataclasses.replace(a, fonts=a.fonts[:MOST_FONTS]) for a in letters]
-    by_fonts = _weighted(letters, [len(a.fonts) for a in letters])
-    by_symbols = _weighted(letters, [len(a.symbols) for a in letters])
-    return _from_alphabets(
-        letters, lambda rng: (by_fonts if coin(rng) else by_symbols)(rng),
-        {"is_bold": False, "is_slant": False, **options}, n_samples=1_000_000, note=note,
-    )  # fmt: skip
-
-
-def _alphabets(languages, fonts, options: dict) -> tuple[list[Alphabet], str]:
-    """Returns the first 200 symbols of each language that there are fonts for, and a note that names the others."""
-    auxiliary, found, absent = options.pop("auxiliary", True), [], []
-    for language in languages:
-        try:
-            letters = alphabet(language, auxiliary=auxiliary, fonts=fonts)
-        except UserError:
-            absent.append(language)
-            continue
-        found.append(dataclasses.replace(letters, symbols=letters.symbols[:MOST_SYMBOLS]))
-    if not found:
-        raise UserError(f"no fonts for any of {', '.join(languages)}; see python -m jaxrepro.synbols fonts")
-    return found, f"no fonts for {', '.join(absent)}" if absent else ""
-
-
-def _weighted(values: list, weights: list[int]) -> Callable[[np.random.Generator], Any]:
-    bounds = np.cumsum(weights) / np.sum(weights)
-    return lambda rng: values[int(np.searchsorted(bounds, rng.random(), side="right"))]
-
-
-def _with_first(image: Image, **changes) -> Image:
-    first = dataclasses.replace(image.symbols[0], **changes)
-    return dataclasses.replace(image, symbols=(first, *image.symbols[1:]))
-
-
-def _log_normal(median: float, spread: float) -> Callable[[np.random.Generator], float]:
-    return lambda rng: median * math.exp(spread * rng.standard_normal())
-
-
-def _between(low: int, high: int) -> Callable[[np.random.Generator], int]:
-    """Returns a uniform integer, both ends included."""
-    return lambda rng: low + int((high - low + 1) * rng.random())

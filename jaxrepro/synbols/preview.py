@@ -2,7 +2,10 @@
 
 write("grid", Path("preview.png"), Recipe("camouflage"))
 
+    beside(Path("camouflage.h5"))       # camouflage_preview.png, as the original writes it with every file
+
 grid        a hundred samples
+letters     characters × fonts: a column for each of some letters, a row for each of some families
 attributes  fonts, languages, resolutions and textures, one row each, after figure 1 of the paper
 datasets    a row of every predefined dataset that there are fonts for, after figure 3
 histograms  of the attributes, by part of the random split
@@ -19,16 +22,19 @@ import numpy as np
 from jaxrepro.errors import UserError, unknown
 from jaxrepro.synbols import storage
 from jaxrepro.synbols.attributes import attribute_sampler
+from jaxrepro.synbols.blocks import written_whole
 from jaxrepro.synbols.columns import attribute_columns
-from jaxrepro.synbols.generate import Recipe, generator, render
+from jaxrepro.synbols.generate import Recipe, render
 from jaxrepro.synbols.languages import LANGUAGES, alphabet
-from jaxrepro.synbols.patterns import Camouflage, Gradient, ImagePattern, MultiGradient, SolidColor
+from jaxrepro.synbols.patterns import Camouflage, Gradient, ImagePattern, MultiGradient, SolidColor, picture_files
 from jaxrepro.synbols.predefined import DATASETS
+from jaxrepro.synbols.sampling import generator
 from jaxrepro.synbols.splits import PARTS, random_split, standard_split
 from jaxrepro.synbols.symbols import attributes_of
 
-CELL = 64  # pixels of a sample in a picture with several rows
+CELL, LARGEST_CELL = 64, 128  # pixels of a sample in a picture with several rows, and in the one beside a file
 NUM_GRID, NUM_COLUMNS, NUM_POINTS = 100, 12, 3000
+NUM_LETTERS, NUM_FONTS = 26, 20
 SHOWN_SPLITS = ("random", "stratified_scale", "compositional_rotation_scale")
 COLOURS = ("#4c78a8", "#f58518", "#54a24b")  # train, valid, test
 
@@ -37,7 +43,7 @@ def write(figure: str, out: Path, recipe: Recipe, file: Path | None = None) -> N
     """Draws a figure of the module's text into a PNG file.
 
     Args:
-      recipe: of the dataset; `attributes` and `datasets` take its fonts, seed and language only.
+      recipe: of the dataset; `letters`, `attributes` and `datasets` take its fonts, seed and language only.
       file: show this file instead of rendering.
 
     Raises:
@@ -45,7 +51,7 @@ def write(figure: str, out: Path, recipe: Recipe, file: Path | None = None) -> N
     """
     if figure not in FIGURES:
         raise unknown("figure", figure, FIGURES)
-    if file is not None and figure in ("attributes", "datasets"):
+    if file is not None and figure in ("letters", "attributes", "datasets"):
         raise UserError(f"the figure {figure} renders its own images; leave out {file}")
     if not out.absolute().parent.is_dir():
         raise UserError(f"the folder {out.absolute().parent} does not exist")
@@ -77,6 +83,19 @@ def tile(images: Sequence[np.ndarray], num_columns: int, cell: int | None = None
     return out
 
 
+def beside(path: Path) -> Path:
+    """Draws the first hundred samples of a file into FILE_preview.png, twice as large as they are; returns its path."""
+    from PIL import Image
+
+    out = path.with_name(f"{path.stem}_preview.png")
+    with storage.open_file(path) as file:
+        images = list(file["x"][:NUM_GRID])
+    picture = tile(images, min(10, len(images)), min(LARGEST_CELL, 2 * max(images[0].shape[:2])))
+    with storage.full_disk_is_a_user_error(out), written_whole(out) as handle:
+        Image.fromarray(picture).save(handle, "png")
+    return out
+
+
 def grid(recipe: Recipe, file: Path | None) -> Any:
     if file is None:
         made = recipe.load()
@@ -87,6 +106,25 @@ def grid(recipe: Recipe, file: Path | None) -> Any:
             images, title = list(opened["x"][:NUM_GRID]), file.name
     picture = tile(images, min(10, len(images)))
     return _stacked([(title, picture)])
+
+
+def letters(recipe: Recipe, file: None) -> Any:
+    """Source: the original's grid of characters and fonts."""
+    found = alphabet(recipe.options.get("language", "english"), auxiliary=False, fonts=recipe.search.find())
+    chars = found.symbols[:NUM_LETTERS]
+    chosen = [found.fonts[i] for i in evenly(len(found.fonts), NUM_FONTS)]
+    plain = {"scale": 0.9, "rotation": 0.0, "translation": 0.0, "is_bold": False, "is_slant": False, "resolution": 32}
+    plain |= {"foreground": SolidColor((0, 0, 0)), "background": SolidColor((1, 1, 1)), "inverse_color": False}
+    rows = []
+    for font in chosen:
+        samplers = (attribute_sampler(alphabet=found, char=char, font=font, **plain) for char in chars)
+        rows.append((font.name, tile([render(s, None, recipe.seed, [0])[0][0] for s in samplers], len(chars))))
+    return _stacked(rows, beside=True)
+
+
+def evenly(size: int, most: int) -> list[int]:
+    """Returns up to `most` different numbers of 0 … size-1, evenly spaced."""
+    return sorted(set(np.linspace(0, size - 1, min(size, most)).round().astype(int).tolist()))
 
 
 def attributes(recipe: Recipe, file: None) -> Any:
@@ -109,9 +147,9 @@ def attributes(recipe: Recipe, file: None) -> Any:
         (Gradient(), Gradient()),
         (Gradient(), MultiGradient()),
         (Camouflage(stroke_angle=0.0, **strokes), Camouflage(stroke_angle=np.pi / 2, **strokes)),
-        (SolidColor((1, 1, 1)), ImagePattern()),
-        (ImagePattern(), ImagePattern()),
     ]
+    if pictures := _pictures(recipe.options.get("pictures")):
+        textures += [(SolidColor((1, 1, 1)), pictures), (pictures, pictures)]
     by_texture = (
         attribute_sampler(alphabet=latin, foreground=front, background=back, resolution=CELL, **upright | bold)
         for front, back in textures
@@ -165,7 +203,7 @@ def splits(recipe: Recipe, file: Path | None) -> Any:
 
 
 FIGURES: dict[str, Callable[[Recipe, Path | None], Any]] = {
-    function.__name__: function for function in (grid, attributes, datasets, histograms, splits)
+    function.__name__: function for function in (grid, letters, attributes, datasets, histograms, splits)
 }
 
 
@@ -176,6 +214,17 @@ def _columns(recipe: Recipe, file: Path | None) -> dict[str, np.ndarray]:
         return attribute_columns([attributes_of(sampler(generator(recipe.seed, i))) for i in range(NUM_POINTS)])
     with storage.open_file(file) as opened:
         return attribute_columns([json.loads(y) for y in opened["y"]], *storage.classes_of(opened))
+
+
+def _pictures(root: str | None) -> ImagePattern | None:
+    """Returns a pattern of these pictures, or None where there are none: scikit-learn's are not installed."""
+    try:
+        picture_files(root)
+    except UserError:
+        if root is not None:
+            raise
+        return None
+    return ImagePattern(root=root)
 
 
 def _alphabets(fonts: Any) -> Iterable[Any]:

@@ -7,11 +7,12 @@
 
     x               uint8 [N, H, W, 1 or 3], R G B, stored plainly: noise makes it incompressible, and so it can be
                     mapped into memory
-    mask            uint8 [N, H, W] or [N, H, W, K], chunks of up to 1000 rows, gzip; a symbol that a sample does not
+    mask            uint8 [N, H, W] or [N, H, W, K], chunks of up to 256 rows, gzip; a symbol that a sample does not
                     have is an empty channel
     y               JSON of the attributes, ASCII [N]
     split/NAME      bool [N, 3], columns train, valid, test, with its parameters as attributes
     classes/char, classes/font   what the numbers of `attribute_columns` stand for, in order
+    sampler         JSON of the distributions that the attributes were drawn from
 
 The file's attributes name the dataset, its seed and options, the generator's version and a hash of the fonts. The same
 header and samples give the same bytes. A file gets its name when it is whole.
@@ -25,30 +26,35 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.synbols.blocks import (
+    LIBVER,
+    Block,
+    Chunks,
+    Layout,
+    columns_of,
+    create_chunked,
+    joined_columns,
+    layout_of,
+    read_chunks,
+    regrouped,
+    write_chunks,
+    written_whole,
+)
 from jaxrepro.synbols.columns import attribute_columns, numbered
 from jaxrepro.synbols.splits import PARTS, Split, standard_splits
+from jaxrepro.synbols.symbols import flatten_attributes
 
 GENERATOR = "jaxrepro.synbols"
 
-_CHUNK_BYTES = 2**20  # no more, since HDF5 keeps that much of a dataset uncompressed
-_GROUP_BYTES = 2**26
+_SPLIT_CHUNK = 1000  # rows
 _SLACK_BYTES = 2**22  # more than what HDF5 itself writes about a group of rows
-_GROUP_ROWS = (1000, 500, 250, 200, 125, 100, 50, 40, 25, 20, 10, 8, 5, 4, 2, 1)  # each chunk fills whole groups
-_LIBVER = ("v110", "v110")  # fixed, so that bytes do not depend on the version of HDF5; the original's reader knows it
-
-
-class Block(NamedTuple):
-    """Consecutive samples: x uint8 [B, H, W, C], mask uint8 [B, H, W] or [B, H, W, K], y JSON lines [B]."""
-
-    x: np.ndarray
-    mask: np.ndarray
-    y: list[bytes]
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,9 @@ class Header:
       generator_version: of the renderer.
       fonts: hash of the font set.
       symbols, font_names: the classes in the order of their numbers; empty: those that occur, sorted.
+      note: in what the dataset falls short of the published one, or "".
+      sampler: JSON of what the sampler declares; see `declared_json`.
+      probe: of a sampler that is a function, a hash of what it draws; see `identity`.
     """
 
     dataset: str
@@ -74,6 +83,9 @@ class Header:
     fonts: str
     symbols: tuple[str, ...]
     font_names: tuple[str, ...]
+    note: str = ""
+    sampler: str = ""
+    probe: str = ""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -83,51 +95,73 @@ class Header:
         return dataclasses.replace(self, first_row=0, stop_row=self.num_samples)
 
 
-def write_file(path: Path, header: Header, blocks: Iterable[Block], mask_channels: int | None) -> None:
+def difference(found: Header, wanted: Header) -> str:
+    """Returns the first difference between two headers, such as "seed 0, not 1"."""
+    one, other = (json.loads(h.to_json()) for h in (found, wanted))
+    changed = next((k for k, v in one.items() if v != other[k]), None)
+    if changed is None:
+        return "none"
+    if changed == "probe":
+        return "its sampler draws other samples (was the function edited?)"
+    if changed == "sampler":
+        return _difference_of_samplers(one["sampler"], other["sampler"])
+    return f"{changed.replace('_', ' ')} {_short(one[changed])}, not {_short(other[changed])}"
+
+
+def _difference_of_samplers(found: str, wanted: str) -> str:
+    """Returns such as "sampler scale.median 0.7, not 0.6"."""
+    one, other = (flatten_attributes({"sampler": json.loads(text or "null")}) for text in (found, wanted))
+    changed = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    name = min(changed, key=lambda n: n.endswith(".type") - len(n) / 1e6)
+    return f"{name.replace('.', ' ', 1)} {one.get(name, 'not there')}, not {other.get(name, 'there')}"
+
+
+def _short(value: Any) -> str:
+    return f"{len(value)} classes" if isinstance(value, list) else str(value)
+
+
+def write_file(path: Path, header: Header, blocks: Iterable[Block], layout: Layout, folder: Path | None = None) -> None:
     """Writes a file under a temporary name and renames it; on any failure nothing is left.
 
     Args:
-      blocks: the samples of the header's rows, in order, in pieces of any size.
-      mask_channels: K, at least that of every block; None for masks [H, W].
+      blocks: the samples of the header's rows, in order, in pieces of any size; what `regrouped` need not touch is
+        only copied.
+      layout: of the file; its masks have as many channels as those of any block, or more.
+      folder: for the temporary file, on the same disk; None: that of the file.
 
     Raises:
       UserError: the disk is full.
     """
     import h5py
 
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = (folder or path.parent) / (path.name + ".tmp")
     num_rows = header.stop_row - header.first_row
-    blocks = iter(blocks)
-    first = next(blocks)
-    mask_shape = first.x.shape[1:3] + (() if mask_channels is None else (mask_channels,))
-    row_bytes = first.x[0].size + int(np.prod(mask_shape))
+    groups = regrouped(blocks, layout, num_rows)
     try:
-        with full_disk_is_a_user_error(path), h5py.File(temporary, "w", libver=_LIBVER) as file:
+        with full_disk_is_a_user_error(path), h5py.File(temporary, "w", libver=LIBVER) as file:
+            first = next(groups)
             _reserve(temporary, file, num_rows * first.x[0].size)
             for name, value in _header_attributes(header).items():
                 file.attrs[name] = value
             x = file.create_dataset("x", (num_rows, *first.x.shape[1:]), np.uint8, track_times=False)
-            mask = _create_chunked(file, "mask", (num_rows, *mask_shape))
+            mask = create_chunked(file, "mask", (num_rows, *layout.mask_shape), layout.chunk)
             y = file.create_dataset("y", num_rows, h5py.string_dtype("ascii"), track_times=False)
-            done, columns, chars, fonts = 0, [], [], []
-            for block in _regrouped(first, blocks, _group_rows(row_bytes, _GROUP_BYTES), mask_shape):
-                _reserve(temporary, file, block.mask.size + sum(map(len, block.y)))
-                stop = done + len(block.y)
-                x[done:stop], mask[done:stop], y[done:stop] = block.x, block.mask, np.array(block.y, object)
-                attributes = list(map(json.loads, block.y))
-                columns.append(attribute_columns(attributes))
-                chars += [a.get("char") for a in attributes]
-                fonts += [a.get("font") for a in attributes]
+            done, columns = 0, []
+            for group in chain([first], groups):
+                _reserve(temporary, file, sum(len(b) for _, b in group.mask.data) + sum(map(len, group.y)))
+                stop = done + len(group.y)
+                x[done:stop], y[done:stop] = group.x, np.array(group.y, object)
+                write_chunks(mask, done, group.mask)
+                columns.append(group.columns)
                 done = stop
-            if done != num_rows:
-                raise ValueError(f"{done} samples for a file of {num_rows}")
+            strings = h5py.string_dtype("utf-8")
+            file.create_dataset("sampler", data=header.sampler, dtype=strings, track_times=False)
             for name, classes in (("char", header.symbols), ("font", header.font_names)):
-                strings = h5py.string_dtype("utf-8")
                 file.create_dataset(f"classes/{name}", data=list(classes), dtype=strings, track_times=False)
             if num_rows == header.num_samples:
-                joined = {k: np.concatenate([c[k] for c in columns]) for k in columns[0]}
+                joined = joined_columns(columns)
                 # By what occurs, as the original does; the number of a class makes no difference.
-                joined |= {"label": numbered("char", chars), "font": numbered("font", fonts)}
+                joined |= {"label": numbered("char", joined["char"]), "font": numbered("font", joined["font name"])}
                 for name, split in standard_splits(joined).items():
                     write_split(file, name, split)
         _cut_to_size(temporary)
@@ -138,7 +172,8 @@ def write_file(path: Path, header: Header, blocks: Iterable[Block], mask_channel
 
 def write_split(file: Any, name: str, split: Split) -> None:
     """Stores a partition and its parameters in an open file."""
-    dataset = _create_chunked(file, f"split/{name}", split.member.shape, bool)
+    shape = split.member.shape
+    dataset = create_chunked(file, f"split/{name}", shape, min(shape[0], _SPLIT_CHUNK), bool)
     dataset[:] = split.member
     for key, value in split.parameters.items():
         dataset.attrs[key] = value
@@ -168,10 +203,11 @@ def header_of(file: Any) -> Header | None:
     """Returns the header of an open file; None if another program wrote it."""
     if file.attrs.get("generator") != GENERATOR:
         return None
-    values = {k: file.attrs[k] for k in _header_attributes(_EMPTY)}
+    newer = ("note", "probe")  # than the first files
+    values = {k: file.attrs.get(k, "") if k in newer else file.attrs[k] for k in _header_attributes(_EMPTY)}
     return Header(
-        dataset=values["dataset"],
-        fonts=values["fonts"],
+        **{k: values[k] for k in ("dataset", "fonts", *newer)},
+        sampler=file["sampler"].asstr()[()] if "sampler" in file else "",
         options=json.loads(values["options"]),
         **{k: int(values[k]) for k in ("seed", "num_samples", "first_row", "stop_row", "generator_version")},
         **{k: names or () for k, names in zip(("symbols", "font_names"), classes_of(file))},
@@ -197,13 +233,16 @@ def read_attributes(path: Path) -> tuple[list[dict], dict[str, np.ndarray]]:
 
 
 def read_blocks(path: Path) -> Iterator[Block]:
-    """Yields the samples of a file in order, as they are stored."""
+    """Yields the samples of a file of this generator in order, in its groups, with their masks as they are stored."""
     with open_file(path) as file:
-        row_bytes = int(np.prod(file["x"].shape[1:]) + np.prod(file["mask"].shape[1:]))
-        rows = _group_rows(row_bytes, _GROUP_BYTES)
-        for start in range(0, len(file["x"]), rows):
-            piece = slice(start, start + rows)
-            yield Block(file["x"][piece], file["mask"][piece], [bytes(y) for y in file["y"][piece]])
+        x, mask, y = file["x"], file["mask"], file["y"]
+        layout = layout_of(x.shape[1:], mask.shape[1:], len(x))
+        as_stored = mask.chunks[0] == layout.chunk
+        for start in range(0, len(x), layout.group):
+            stop = min(start + layout.group, len(x))
+            texts = [bytes(text) for text in y[start:stop]]
+            masks = Chunks(layout, read_chunks(mask, layout.chunk, start, stop)) if as_stored else mask[start:stop]
+            yield Block(x[start:stop], masks, texts, columns_of([json.loads(text) for text in texts]))
 
 
 def mapped(path: Path, dataset: Any) -> np.ndarray | None:
@@ -233,18 +272,8 @@ def export_npz(path: Path, out: Path, split: str | None = None) -> None:
         if split is not None:
             member = splits[split][()]
             arrays = {f"{p}/{k}": a[member[:, i]] for i, p in enumerate(PARTS) for k, a in arrays.items()}
-    save_npz(out, arrays, compress=True)
-
-
-def save_npz(path: Path, arrays: Mapping[str, np.ndarray], *, compress: bool = False) -> None:
-    """Writes an archive of arrays under a temporary name and renames it."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with full_disk_is_a_user_error(path), open(temporary, "wb") as handle:
-            (np.savez_compressed if compress else np.savez)(handle, allow_pickle=False, **arrays)
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with full_disk_is_a_user_error(out), written_whole(out) as handle:
+        np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 
 @contextlib.contextmanager
@@ -259,34 +288,17 @@ def full_disk_is_a_user_error(path: Path) -> Iterator[None]:
         raise
 
 
-def pad_mask(mask: np.ndarray, channels: int) -> np.ndarray:
-    """Returns masks [..., K] with empty channels up to `channels`."""
-    return np.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(0, channels - mask.shape[-1])])
-
-
 _EMPTY = Header("", 0, {}, 0, 0, 0, 0, "", (), ())
 
 
 def _header_attributes(header: Header) -> dict[str, Any]:
-    """Returns what is written as attributes of the file; the classes may be too long for that."""
+    """Returns what is written as attributes of the file; the classes and the sampler may be too long for that."""
     values = dataclasses.asdict(header) | {"options": json.dumps(header.options, sort_keys=True)}
-    return {"generator": GENERATOR} | {k: v for k, v in values.items() if k not in ("symbols", "font_names")}
+    return {"generator": GENERATOR} | {k: v for k, v in values.items() if k not in ("symbols", "font_names", "sampler")}
 
 
 def _attributes_and_splits(file: Any) -> tuple[list[dict], dict[str, np.ndarray]]:
     return [json.loads(y) for y in file["y"]], {k: d[()] for k, d in file.get("split", {}).items()}
-
-
-def _group_rows(row_bytes: int, most_bytes: int) -> int:
-    """Returns how many rows are written or compressed together."""
-    return next(r for r in _GROUP_ROWS if r * row_bytes <= most_bytes or r == 1)
-
-
-def _create_chunked(file: Any, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> Any:
-    chunk = (min(shape[0], _group_rows(int(np.prod(shape[1:])), _CHUNK_BYTES)), *shape[1:])
-    return file.create_dataset(
-        name, shape, dtype, chunks=chunk, compression="gzip", compression_opts=1, track_times=False
-    )
 
 
 def _reserve(path: Path, file: Any, num_bytes: int) -> None:
@@ -306,32 +318,3 @@ def _cut_to_size(path: Path) -> None:
         (size,) = struct.unpack_from("<Q", handle.read(36), 28)  # superblock, version 2 or 3: end of file
         handle.truncate(size)
         os.fsync(handle.fileno())
-
-
-def _regrouped(first: Block, rest: Iterator[Block], rows: int, mask_shape: tuple[int, ...]) -> Iterator[Block]:
-    """Yields the same samples in groups of `rows`, the last one smaller: the order of writing fixes the bytes."""
-    waiting: list[Block] = []
-
-    def padded(block: Block) -> Block:
-        return block._replace(mask=pad_mask(block.mask, mask_shape[-1])) if len(mask_shape) == 3 else block
-
-    for block in _chain(first, rest):
-        waiting.append(padded(block))
-        while sum(len(b.y) for b in waiting) >= rows:
-            joined = _joined(waiting)
-            yield Block(joined.x[:rows], joined.mask[:rows], joined.y[:rows])
-            waiting = [Block(joined.x[rows:], joined.mask[rows:], joined.y[rows:])]
-    if waiting and waiting[-1].y:
-        yield _joined(waiting)
-
-
-def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
-    yield first
-    yield from rest
-
-
-def _joined(blocks: list[Block]) -> Block:
-    if len(blocks) == 1:
-        return blocks[0]
-    x, mask, y = zip(*blocks)
-    return Block(np.concatenate(x), np.concatenate(mask), [text for part in y for text in part])

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.synbols.checks import flag, number
+from jaxrepro.synbols.distributions import Distribution, declared
 from jaxrepro.synbols.fonts import Font
 from jaxrepro.synbols.languages import Alphabet
-from jaxrepro.synbols.patterns import NoPattern, Pattern, SolidColor
+from jaxrepro.synbols.patterns import NoPattern, Pattern, SolidColor, checked_pattern
 
 SMALLEST, LARGEST = 4, 4096  # pixels of a side
 _NUMBER = (int, float, np.number)
@@ -44,7 +46,8 @@ class Symbol:
       label: what is recorded as `char`, if it is not what is drawn (label noise).
 
     Raises:
-      UserError: an empty text, a scale that is not positive, a value that is not finite.
+      UserError: an empty text, a font or pattern that is none, a scale that is not positive, a value that is not
+        finite, a flag that is neither True nor False.
     """
 
     char: str
@@ -61,6 +64,11 @@ class Symbol:
     def __post_init__(self):
         if not self.char or not isinstance(self.char, str):
             raise UserError(f"char is {self.char!r}; a symbol needs one character or more")
+        if self.font is not None and not isinstance(self.font, Font):
+            raise UserError(f"font is {self.font!r}; it must be a Font, such as find_fonts()[0], or None")
+        if self.label is not None and not isinstance(self.label, str):
+            raise UserError(f"label is {self.label!r}; it must be a text or None")
+        checked_pattern("foreground", self.foreground)
         try:
             x, y = (self.translation,) * 2 if isinstance(self.translation, _NUMBER) else self.translation
             scale, rotation, x, y = float(self.scale), float(self.rotation), float(x), float(y)
@@ -75,7 +83,7 @@ class Symbol:
             raise UserError(f"rotation is {rotation:g} and translation ({x:g}, {y:g}); they must be finite")
         # NumPy's numbers and arrays become plain ones: they are hashed, compared and written as JSON.
         self.__dict__.update(
-            is_bold=bool(self.is_bold), is_slant=bool(self.is_slant),
+            is_bold=flag("is_bold", self.is_bold), is_slant=flag("is_slant", self.is_slant),
             rotation=rotation, scale=scale, translation=(x, y),
         )  # fmt: skip
 
@@ -95,7 +103,7 @@ class Image:
       compat: None, or "v1" for the original's oddities; the package's text lists them.
 
     Raises:
-      UserError: a resolution or noise out of range, an unknown `compat`.
+      UserError: a resolution or noise out of range, a background that is no pattern, an unknown `compat`.
     """
 
     symbols: tuple[Symbol, ...]
@@ -109,14 +117,15 @@ class Image:
     compat: str | None = None
 
     def __post_init__(self):
-        resolution, noise = checked_resolution(self.resolution), float(self.pixel_noise_scale)
-        if not 0 <= noise < math.inf:
-            raise UserError(f"pixel_noise_scale is {noise:g}; it must be 0 or more")
+        resolution = checked_resolution(self.resolution)
+        noise = number("pixel_noise_scale", self.pixel_noise_scale, 0.0)
+        checked_pattern("background", self.background)
         if self.compat not in COMPAT:
             raise unknown("value of compat", self.compat, ("v1",))
         self.__dict__.update(
             symbols=tuple(self.symbols), resolution=resolution, pixel_noise_scale=noise,
-            inverse_color=bool(self.inverse_color), max_contrast=bool(self.max_contrast), is_gray=bool(self.is_gray),
+            inverse_color=flag("inverse_color", self.inverse_color),
+            max_contrast=flag("max_contrast", self.max_contrast), is_gray=flag("is_gray", self.is_gray),
         )  # fmt: skip
 
 
@@ -162,14 +171,14 @@ def pattern_attributes(pattern: Pattern) -> dict[str, Any]:
     for name, default in _defaults(type(pattern)):
         value = getattr(pattern, name)
         if value != default or name in ("seed", "color"):
-            attributes[name] = list(value) if isinstance(value, tuple) else value
+            is_drawn = isinstance(value, Distribution) or callable(value)
+            attributes[name] = str(declared(value)) if is_drawn else list(value) if isinstance(value, tuple) else value
     return attributes
 
 
 @functools.cache
 def _defaults(pattern_type: type) -> tuple[tuple[str, Any], ...]:
-    """Returns (name, default) of the fields that JSON can hold: all but functions."""
-    return tuple((f.name, f.default) for f in fields(pattern_type) if not callable(f.default))
+    return tuple((f.name, f.default) for f in fields(pattern_type))
 
 
 def flatten_attributes(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """One step of each of two networks that play against each other: both with their optimizer as a value in the state.
 
-    network, metrics, clamped = discriminator_step(model, descend, state.discriminator, images, fakes, labels)
-    state = record(state.replace(discriminator=network), "discriminator", metrics, clamped)
+    discriminate = functools.partial(apply_in, config.precision, Discriminator(config.model))
+    player, metrics, clamped = discriminator_step(discriminate, descend, player, images=images, fakes=fakes)
+    state = record(state.replace(discriminator=player), "discriminator", metrics, clamped)
 
 The discriminator sees real and fake images in separate passes, each normalised by its own batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,9 +17,12 @@ from flax import struct
 
 from jaxrepro.losses import gan as losses
 
+Apply = Callable[..., Any]  # `(variables, *inputs, train, mutable) -> (output, changed)`, of `training.precision`
+Descend = Callable[[Any, Any, Any], tuple[Any, Any]]  # `(grads, opt_state, params) -> (params, opt_state)`
+
 
 @struct.dataclass
-class Network:
+class Player:
     """One network in training."""
 
     params: Any
@@ -27,7 +32,12 @@ class Network:
 
 @struct.dataclass
 class LossStatistics:
-    """Mean and minimum of a loss over the steps that computed it, as the report's table 2 has them."""
+    """Mean and minimum of a loss over the steps that computed it, as the report's table 2 has them.
+
+    Attributes:
+      count: of the steps.
+      mean, lowest: float32 scalars.
+    """
 
     count: jax.Array
     mean: jax.Array
@@ -45,65 +55,103 @@ class LossStatistics:
 
 @struct.dataclass
 class State:
-    """fixed_latents: [B, latent]: the first are pictured, all of them normalise samples.
+    """Both networks and what is reported of them.
 
-    latest: the newest value of every metric, since alternating steps compute only some of them.
+    Attributes:
+      generator, discriminator: the players.
+      losses: of each, by name.
+      latest: the newest value of every metric, since alternating steps compute only some of them.
+      fixed_latents: [B, latent]: the first are pictured, all of them normalise samples.
     """
 
-    generator: Network
-    discriminator: Network
+    generator: Player
+    discriminator: Player
     losses: dict[str, LossStatistics]
     latest: dict[str, jax.Array]
     fixed_latents: jax.Array
 
 
-def train_pass(model: Any, params: Any, batch_stats: Any, *inputs: jax.Array) -> tuple[jax.Array, Any]:
+def train_pass(apply: Apply, params: Any, batch_stats: Any, *inputs: jax.Array | None) -> tuple[jax.Array, Any]:
     """Returns (output normalised by the batch, new running statistics)."""
     variables = {"params": params, "batch_stats": batch_stats}
-    output, changed = model.apply(variables, *inputs, train=True, mutable=["batch_stats"])
+    output, changed = apply(variables, *inputs, train=True, mutable=["batch_stats"])
     return output, changed.get("batch_stats", batch_stats)
 
 
-def discriminator_step(model, descend, network: Network, images, fakes, labels) -> tuple[Network, dict, jax.Array]:
-    """Returns (network, metrics, clamped loss) after one step on a real and a fake batch, each normalised by itself.
+def discriminator_step(
+    discriminate: Apply,
+    descend: Descend,
+    player: Player,
+    *,
+    images: jax.Array,
+    fakes: jax.Array,
+    labels: jax.Array | None = None,
+) -> tuple[Player, dict, jax.Array]:
+    """Returns (player, metrics, clamped loss) after one step on a real and a fake batch, each normalised by itself.
 
     Args:
-      descend: `(grads, opt_state, params) -> (params, opt_state)`, of the optimizer at this step's rate.
+      descend: of the optimizer, at this step's rate.
+      player: the discriminator.
     """
 
     def loss(params):
-        real, batch_stats = train_pass(model, params, network.batch_stats, images, labels)
-        fake, batch_stats = train_pass(model, params, batch_stats, fakes, labels)
+        real, batch_stats = train_pass(discriminate, params, player.batch_stats, images, labels)
+        fake, batch_stats = train_pass(discriminate, params, batch_stats, fakes, labels)
         return losses.discriminator_loss(real, fake), (real, fake, batch_stats)
 
-    (value, (real, fake, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(network.params)
+    (value, (real, fake, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(player.params)
     scores = {"real_score": jax.nn.sigmoid(real).mean(), "fake_score": jax.nn.sigmoid(fake).mean()}
     clamped = losses.discriminator_loss(real, fake, losses.LIMIT)
-    params, opt_state = descend(grads, network.opt_state, network.params)
-    network = Network(params, batch_stats, opt_state)
-    return network, {"loss_discriminator": value, **scores}, clamped
+    params, opt_state = descend(grads, player.opt_state, player.params)
+    return Player(params, batch_stats, opt_state), {"loss_discriminator": value, **scores}, clamped
 
 
-def generator_step(model, descend, network: Network, other: Network, fakes, pull_back, batch_stats, labels):
-    """Returns (generator, discriminator, metrics, clamped loss); of the discriminator only running averages change.
+@dataclass(frozen=True)
+class Fakes:
+    """A batch of the generator's images; its forward pass is shared by the steps of both networks.
 
-    Args:
-      model: the discriminator.
-      descend: see `discriminator_step`.
-      network, other: generator and discriminator.
-      fakes, pull_back, batch_stats: the generator's output, the map from its gradient to the parameters', and the
-        generator's new running statistics: its forward pass is shared with the discriminator's step.
+    Attributes:
+      images: float32 [B, H, W, C].
+      pull_back: from the gradient at the images to that at the generator's parameters.
+      batch_stats: the generator's new running statistics.
     """
 
-    def loss(fakes):
-        fake, other_stats = train_pass(model, other.params, other.batch_stats, fakes, labels)
-        return losses.generator_loss(fake), (fake, other_stats)
+    images: jax.Array
+    pull_back: Callable[[jax.Array], tuple[Any]]
+    batch_stats: Any
 
-    (value, (fake, other_stats)), grads = jax.value_and_grad(loss, has_aux=True)(fakes)
-    params, opt_state = descend(pull_back(grads)[0], network.opt_state, network.params)
-    network = Network(params, batch_stats, opt_state)
+
+def generate_fakes(generate: Apply, player: Player, latents: jax.Array, labels: jax.Array | None = None) -> Fakes:
+    """Returns the generator's images of latents [B, D]."""
+    return Fakes(
+        *jax.vjp(
+            lambda params: train_pass(generate, params, player.batch_stats, latents, labels),
+            player.params,
+            has_aux=True,
+        )
+    )
+
+
+def generator_step(
+    discriminate: Apply,
+    descend: Descend,
+    generator: Player,
+    discriminator: Player,
+    *,
+    fakes: Fakes,
+    labels: jax.Array | None = None,
+) -> tuple[Player, Player, dict, jax.Array]:
+    """Returns (generator, discriminator, metrics, clamped loss); of the discriminator only running averages change."""
+
+    def loss(images):
+        fake, batch_stats = train_pass(discriminate, discriminator.params, discriminator.batch_stats, images, labels)
+        return losses.generator_loss(fake), (fake, batch_stats)
+
+    (value, (fake, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(fakes.images)
+    params, opt_state = descend(fakes.pull_back(grads)[0], generator.opt_state, generator.params)
     clamped = losses.generator_loss(fake, losses.LIMIT)
-    return network, other.replace(batch_stats=other_stats), {"loss_generator": value}, clamped
+    generator = Player(params, fakes.batch_stats, opt_state)
+    return generator, discriminator.replace(batch_stats=batch_stats), {"loss_generator": value}, clamped
 
 
 def record(state: State, name: str, found: Mapping[str, jax.Array], clamped: jax.Array) -> State:

@@ -1,13 +1,19 @@
 """`synbols:NAME`: the generator's samples as tables, rendered once; and its files through `hdf5:`."""
 
+import shutil
+
 import numpy as np
 import pytest
+from box_fonts import box_font, sizes
+from PIL import Image
 
-from jaxrepro.data import load_dataset
+from jaxrepro.data import load_dataset, read_split
 from jaxrepro.data import synbols as source
+from jaxrepro.data.dataset import notes_of
 from jaxrepro.errors import UserError
 from jaxrepro.synbols import parallel
 from jaxrepro.synbols.columns import attribute_columns
+from jaxrepro.synbols.fonts import discovery
 from jaxrepro.synbols.generate import Recipe, generate_file, render_arrays
 from jaxrepro.synbols.splits import STANDARD, standard_split
 from jaxrepro.synbols.storage import read
@@ -120,6 +126,79 @@ def test_many_samples_are_rendered_by_workers_with_the_same_result(monkeypatch, 
 def test_a_bad_source_is_a_user_error(spec, message):
     with pytest.raises(UserError, match=message):
         load_dataset(spec)
+
+
+# Fonts and pictures of one's own
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+PLAIN = "num_samples=40&resolution=16&auxiliary=false"
+
+
+@pytest.fixture
+def fonts_dir(tmp_path):
+    folder = tmp_path / "fonts"
+    folder.mkdir()
+    box_font(folder / "boxes.ttf", "Boxes", sizes(LETTERS))
+    box_font(folder / "heebo.ttf", "Heebo", sizes(LETTERS))
+    box_font(folder / "roboto.ttf", "Roboto", sizes(LETTERS[::-1]))
+    return folder
+
+
+def fonts_in(options):
+    return set(load_dataset(f"synbols:default?{PLAIN}{options}")["train"].classes["font"])
+
+
+def test_a_folder_adds_fonts_and_a_list_leaves_some_out(fonts_dir, tmp_path):
+    usual = fonts_in("")
+    assert fonts_in(f"&fonts_dir={fonts_dir}") == usual | {"Boxes", "Roboto"}
+    assert fonts_in(f"&fonts_dir={fonts_dir}&near_duplicates=true") == usual | {"Boxes", "Heebo", "Roboto"}
+    (tmp_path / "list.txt").write_text("# mine\nBoxes\nRoboto  # reason\n")
+    assert fonts_in(f"&fonts_dir={fonts_dir}&exclude_fonts={tmp_path / 'list.txt'}") == usual | {"Heebo"}
+    (tmp_path / "more").mkdir()
+    box_font(tmp_path / "more" / "more.ttf", "More", sizes(LETTERS))
+    assert fonts_in(f"&fonts_dir={fonts_dir},{tmp_path / 'more'}") == usual | {"Boxes", "Roboto", "More"}
+
+
+def test_fonts_of_the_system_come_on_request(fonts_dir, monkeypatch):
+    monkeypatch.setattr(discovery, "SYSTEM_FOLDERS", (str(fonts_dir),))
+    assert "Boxes" not in fonts_in("")
+    assert "Boxes" in fonts_in("&system=true")
+
+
+def test_equal_fonts_and_pictures_in_another_place_are_the_same_cache_entry(fonts_dir, tmp_path, monkeypatch):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(pictures / "a.png")
+    spec = f"synbols:natural-patterns?{PLAIN}&fonts_dir={{0}}/fonts&pictures={{0}}/pictures&strict=true"
+    one = whole(load_dataset(spec.format(tmp_path)))
+    other = tmp_path / "elsewhere"
+    shutil.copytree(fonts_dir, other / "fonts")
+    shutil.copytree(pictures, other / "pictures")
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "_build", lambda *_: pytest.fail("rendered again"))
+        for name, values in whole(load_dataset(spec.format(other))).items():
+            np.testing.assert_array_equal(values, one[name])
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(other / "pictures" / "a.png")
+    assert (whole(load_dataset(spec.format(other)))["image"] != one["image"]).any()
+
+
+def test_what_a_dataset_lacks_is_its_note_and_strict_refuses_it(caplog):
+    tables = load_dataset("synbols:few-shot?num_samples=10&resolution=8")
+    assert "only 4 of 14 languages: no fonts for telugu, thai" in tables["test"].note
+    assert "only 4 of 14 languages" in caplog.text
+    assert notes_of(read_split(tables, s) for s in ("train", "test[:1]")) == (tables["test"].note,)
+    assert load_dataset("synbols:default?num_samples=10&resolution=8&strict=true")["test"].note == ""
+    with pytest.raises(UserError, match=r"strict: few-shot falls short .* only 4 of 14 languages"):
+        load_dataset("synbols:few-shot?num_samples=10&resolution=8&strict=true")
+
+
+def test_wrong_places_are_user_errors(tmp_path):
+    for option, message in (("fonts_dir", "no folder of fonts"), ("exclude_fonts", "cannot read the list of fonts")):
+        with pytest.raises(UserError, match=message):
+            load_dataset(f"synbols:default?{PLAIN}&{option}={tmp_path / 'none'}")
+    with pytest.raises(UserError, match="no pictures"):
+        load_dataset(f"synbols:natural-patterns?{PLAIN}&pictures={tmp_path}")
 
 
 # Files

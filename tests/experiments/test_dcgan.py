@@ -15,8 +15,10 @@ from jaxrepro import config_file, loop
 from jaxrepro.checkpoint import Checkpoints
 from jaxrepro.config import CheckpointConfig, DataConfig, LogConfig, OptimConfig, Precision, TrainConfig, parse
 from jaxrepro.data import table_from_arrays
-from jaxrepro.data.square import Fit, square
+from jaxrepro.data.square import Fit, read_squares, square
 from jaxrepro.errors import UserError
+from jaxrepro.evaluators.dcgan import DCGANEvalConfig, fixed_variables
+from jaxrepro.evaluators.features import FeaturesConfig
 from jaxrepro.experiments import dcgan
 from jaxrepro.losses import gan as losses
 from jaxrepro.models.dcgan import DCGANConfig
@@ -38,7 +40,7 @@ def tiny(**changes):
         "model": DCGANConfig(image_size=8, image_channels=1, map_size=2, base_width=4, latent=8),
         "log": LogConfig(every="2 steps"),
         "checkpoint": CheckpointConfig(every="2 steps"),
-        "eval": dcgan.DCGANEvalConfig(every="end", batch_size=50, num_samples=100),
+        "eval": DCGANEvalConfig(every="end", batch_size=50, num_samples=100),
     }
     return dcgan.Config(**defaults | changes)
 
@@ -204,9 +206,8 @@ def test_features_are_normalised_by_the_mean_statistics_of_whole_training_batche
     init, _ = program(config)
     state = init(KEY)
     images = np.random.default_rng(0).integers(0, 256, (2 * BATCH + 1, 8, 8, 1), np.uint8)
-    found = dcgan.fixed_variables(
-        config, state.discriminator.params, state.discriminator.batch_stats, jnp.asarray(images)
-    )
+    critic = dcgan.make_critic(config)
+    found = fixed_variables(critic, critic.trained(state), jnp.asarray(images))
     means, variances = [], []
     for part in (images[:BATCH], images[BATCH : 2 * BATCH]):
         x = second_convolution(state.discriminator.params, part / 127.5 - 1)
@@ -294,7 +295,7 @@ def test_features_of_a_conditional_model_are_refused():
     with pytest.raises(UserError, match="unconditional"):
         tiny(
             model=DCGANConfig(num_labels=10),
-            eval=dcgan.DCGANEvalConfig(features=dcgan.FeaturesConfig(source="same")),
+            eval=DCGANEvalConfig(features=FeaturesConfig(source="same")),
         )
 
 
@@ -302,7 +303,7 @@ def test_a_source_with_other_channels_or_without_the_judged_column_is_refused():
     with pytest.raises(UserError, match="image_channels is 3"):
         dcgan.build(tiny(model=DCGANConfig(image_size=8, base_width=1)))
     with pytest.raises(UserError, match="did you mean 'label'"):
-        dcgan.build(tiny(eval=dcgan.DCGANEvalConfig(judge="labels")))
+        dcgan.build(tiny(eval=DCGANEvalConfig(judge="labels")))
 
 
 def test_bfloat16_keeps_parameters_and_losses_in_float32():
@@ -332,11 +333,9 @@ def test_a_run_that_diverges_stops_and_the_report_says_so(tmp_path, capsys):
 
 def test_evaluators_see_random_rows_since_sources_may_be_sorted_by_class():
     table = table_from_arrays("sorted", {"image": np.zeros((100, 8, 8, 1), np.uint8), "label": np.arange(100) // 10})
-    rows = dcgan.read_images(tiny(), table, ["label"], 30)
+    rows = read_squares(table, 8, columns=["label"], limit=30)
     assert len(rows["label"]) == 30
     assert len(set(rows["label"])) > 5
-    assert sorted(dcgan.read_images(tiny(), table, ["label"])["label"]) == sorted(np.arange(100) // 10)
+    assert sorted(read_squares(table, 8, columns=["label"])["label"]) == sorted(np.arange(100) // 10)
     with pytest.raises(UserError, match="holds no classes"):
-        dcgan.read_images(
-            tiny(), table_from_arrays("x", {"image": np.zeros((2, 8, 8, 1)), "size": np.ones(2)}), ["size"]
-        )
+        read_squares(table_from_arrays("x", {"image": np.zeros((2, 8, 8, 1)), "size": np.ones(2)}), 8, columns=["size"])

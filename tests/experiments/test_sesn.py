@@ -25,7 +25,7 @@ from jaxrepro.data import mnist_scale
 from jaxrepro.errors import UserError
 from jaxrepro.evaluators import equivariance
 from jaxrepro.experiments import sesn
-from jaxrepro.models.mnist_scale import COLUMNS, MODELS
+from jaxrepro.models.scale.methods import COLUMNS, MODELS
 from jaxrepro.report.papers.sesn import partner
 from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.precision import apply_in
@@ -300,8 +300,8 @@ def test_impossible_configs_name_the_key(section, message):
 
 def test_the_equivariance_error_is_zero_for_the_identity_and_large_for_features_at_a_fixed_distance():
     images = jnp.asarray(mnist_scale.read_pool("mnist5k")["image"][::500])
-    shifted = equivariance.Network("shifted", "b", lambda v, x: [jnp.roll(x.astype(jnp.float32), 5, axis=1)])
-    same = equivariance.Network("same", "a", lambda v, x: [100.0 + x.astype(jnp.float32)])
+    shifted = equivariance.Measured("shifted", "b", lambda v, x: [jnp.roll(x.astype(jnp.float32), 5, axis=1)])
+    same = equivariance.Measured("same", "a", lambda v, x: [100.0 + x.astype(jnp.float32)])
     records, pictures = equivariance.compare([same, shifted], {"a": (), "b": ()}, images)
     found = {(r.row, r.column): r.value for r in records}
     assert all(found["same", f"scale {s:g}"] < 0.02 for s in equivariance.SCALES)

@@ -19,6 +19,7 @@ from jaxrepro.config import (
     parse,
 )
 from jaxrepro.data import table_from_arrays
+from jaxrepro.data.classes import language_names
 from jaxrepro.data.episodes import EpisodeShape
 from jaxrepro.errors import UserError
 from jaxrepro.evaluators import few_shot as evaluator
@@ -222,8 +223,8 @@ def test_accuracy_by_kind_counts_queries_only():
 
 def test_a_letter_belongs_to_the_first_language_that_writes_it():
     labels = np.array([0, 1, 2, 3])
-    assert list(evaluator.language_names(("a", "α", "ж", "ộ"), labels)) == ["english", "greek", "russian", "vietnamese"]
-    assert list(evaluator.language_names((), labels)) == ["?"] * 4
+    assert list(language_names(("a", "α", "ж", "ộ"), labels)) == ["english", "greek", "russian", "vietnamese"]
+    assert list(language_names((), labels)) == ["?"] * 4
 
 
 # What users get wrong

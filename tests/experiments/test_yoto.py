@@ -150,7 +150,7 @@ def test_every_way_of_conditioning_sees_beta_and_none_does_not(conditioning, con
 
 def test_the_gradient_of_the_loss_equals_finite_differences():
     with jax.enable_x64(True):
-        model = ConvVAE(tiny(), dtype=jnp.float64)
+        model = ConvVAE(tiny())
         images = jax.random.uniform(KEY, (3, 8, 8, 3), jnp.float64)
         beta = jnp.array([0.5, 4.0, 64.0])
         params = initial(model, images, beta)["params"]
@@ -184,7 +184,9 @@ def test_bfloat16_computes_close_to_float32_with_float32_parameters():
     params = jax.jit(yoto.init_params, static_argnums=0)(config, KEY)["conditional"]
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     narrow = dataclasses.replace(config, precision=Precision.BFLOAT16)
-    losses_found = [float(yoto.loss(yoto.make_model(c, 0.0), params, images, beta, KEY)[0]) for c in (config, narrow)]
+    losses_found = [
+        float(yoto.loss(yoto.make_model(c, 0.0), params, images, beta, KEY, c.precision)[0]) for c in (config, narrow)
+    ]
     assert losses_found[0] != losses_found[1]
     np.testing.assert_allclose(losses_found[1], losses_found[0], rtol=0.02)
 

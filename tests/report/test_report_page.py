@@ -43,6 +43,7 @@ def test_a_run_that_was_interrupted_says_whose_time_it_shows():
         == "Finished at step 1,200, seed 0; its last 700 steps took 48 s."
     )
     assert verdict(results_of(step=1200)) == "Finished at step 1,200, seed 0."
+    assert verdict(results_of(step=500, final=False)) == "Evaluated, unfinished, at step 500, seed 0."
 
 
 def test_the_page_is_self_contained(tmp_path):

@@ -186,6 +186,13 @@ def test_a_label_replaces_the_character_in_the_record_only():
     assert (render(image)[0] == render(labelled)[0]).all()
 
 
+def test_flags_may_be_numpys_and_numbers():
+    for value in (np.True_, 1, np.int64(1)):
+        image = attribute_sampler(alphabet=LETTERS, is_bold=value, inverse_color=value)(np.random.default_rng(0))
+        assert image.symbols[0].is_bold is True
+        assert image.inverse_color is True
+
+
 def test_nested_attributes_are_flattened_to_paths():
     nested = {"a": 1, "b": [2, {"c": 3}], "d": {"e": {"f": (4, 5)}}}
     assert flatten_attributes(nested) == {"a": 1, "b[0]": 2, "b[1].c": 3, "d.e.f[0]": 4, "d.e.f[1]": 5}
@@ -200,7 +207,25 @@ def test_nested_attributes_are_flattened_to_paths():
         (lambda: attribute_sampler(resolution=(32, 2)), "resolution is"),
         (lambda: attribute_sampler(pixel_noise_scale=-1), "pixel_noise_scale is -1"),
         (lambda: attribute_sampler(compat="v1.0"), "did you mean 'v1'"),
-        (lambda: attribute_sampler(n_symbols=-1)(np.random.default_rng(0)), "n_symbols is -1"),
+        (lambda: attribute_sampler(n_symbols=-1), "n_symbols is -1"),
+        (lambda: attribute_sampler(n_symbols=2.5), "n_symbols is 2.5; it must be a whole number of 0 or more"),
+        (lambda: attribute_sampler(n_symbols=lambda rng: 2.5)(np.random.default_rng(0)), "n_symbols is 2.5"),
+        (lambda: attribute_sampler(is_bold="False"), "is_bold is 'False'; it must be True or False"),
+        (lambda: attribute_sampler(is_slant=lambda rng: "no")(np.random.default_rng(0)), "is_slant is 'no'"),
+        (lambda: attribute_sampler(inverse_color=2), "inverse_color is 2; it must be True or False"),
+        (lambda: attribute_sampler(is_gray="yes"), "is_gray is 'yes'"),
+        (lambda: attribute_sampler(foreground="red"), "foreground is 'red', which is no pattern"),
+        (lambda: render(attribute_sampler(background=Gradient)(np.random.default_rng(0))), "Gradient has the seed Gen"),
+        (
+            lambda: attribute_sampler(background=lambda rng: 1)(np.random.default_rng(0)),
+            "background is 1, which is no p",
+        ),
+        (lambda: attribute_sampler(font=7), "font is 7; it must be a Font"),
+        (lambda: attribute_sampler(alphabet="greek"), r"alphabet is 'greek'; .* such as alphabet\(\"english\"\)"),
+        (lambda: attribute_sampler(pixel_noise_scale="much"), "pixel_noise_scale is 'much'; it must be 0 or more"),
+        (lambda: attribute_sampler(label=lambda rng: 3)(np.random.default_rng(0)), "label is 3"),
+        (lambda: add_occlusion(attribute_sampler(), n_occlusion=1.5), "n_occlusion is 1.5"),
+        (lambda: add_occlusion(attribute_sampler(), foreground=(1, 0, 0)), "which is no pattern"),
         (lambda: add_occlusion(attribute_sampler(), scale=0), "scale is 0"),
         (lambda: render(attribute_sampler(char="あ")(np.random.default_rng(0))), "あ"),
     ],
@@ -208,3 +233,9 @@ def test_nested_attributes_are_flattened_to_paths():
 def test_bad_attributes_are_named(make, says):
     with pytest.raises(UserError, match=says):
         make()
+
+
+def test_a_sampler_takes_a_seed_as_the_originals_do():
+    sampler = attribute_sampler(scale=0.5)
+    assert sampler(7) == sampler(np.random.default_rng(7)) == sampler(np.int64(7))
+    assert sampler(7) != sampler(8)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from box_fonts import box_font, sizes
 from PIL import Image
 
 from jaxrepro.synbols import __main__ as command
@@ -67,6 +68,47 @@ def test_fonts_can_be_left_out(tmp_path):
         assert [n.decode() for n in file["classes/font"]] == names[1:]
 
 
+def test_families_that_look_like_another_come_on_request(tmp_path):
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for family in ("Heebo", "Roboto"):
+        box_font(tmp_path / f"{family}.ttf", family, sizes(letters))
+    counts = []
+    for i, more in enumerate(([], ["--near_duplicates"])):
+        assert generate(tmp_path / f"{i}.h5", f"--fonts_dir={tmp_path}", "--no_auxiliary", *more) == 0
+        with open_file(tmp_path / f"{i}.h5") as file:
+            counts.append([n.decode() for n in file["classes/font"]].count("Heebo"))
+    assert counts == [0, 1]
+
+
+def test_what_a_dataset_lacks_is_said_and_recorded_and_strict_refuses_it(tmp_path, capsys):
+    start = ["generate", "--dataset=few-shot", "--num_samples=10", "--resolution=8", f"--out={tmp_path / 'a.h5'}"]
+    assert call(*start, "--strict") == 2
+    lacks = "only 4 of 14 languages: no fonts for telugu"
+    error = capsys.readouterr().err
+    assert error.startswith("error: strict: few-shot falls short of the published dataset: " + lacks)
+    assert error.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+    assert call(*start) == 0
+    assert f"note: few-shot: {lacks}" in capsys.readouterr().err
+    with open_file(tmp_path / "a.h5") as file:
+        assert file.attrs["note"].startswith(lacks)
+    assert call("preview", "--dataset=natural-patterns", f"--out={tmp_path / 'b.png'}") == 0
+    assert "note: natural-patterns: only two photographs" in capsys.readouterr().err
+    assert generate(tmp_path / "c.h5", "--strict") == 0
+    assert "note:" not in capsys.readouterr().err
+
+
+def test_a_whole_file_has_a_preview_beside_it(tmp_path, capsys):
+    assert generate(tmp_path / "a.h5") == 0
+    assert f"preview: {tmp_path / 'a_preview.png'}\n" in capsys.readouterr().err
+    picture, x = np.asarray(Image.open(tmp_path / "a_preview.png")), read(tmp_path / "a.h5")[0]
+    assert picture.shape == (3 * 25 - 1, 10 * 25 - 1, 3)  # 30 images of 12 pixels, doubled
+    np.testing.assert_array_equal(picture[25:49:2, 25:49:2], x[11])
+    assert generate(tmp_path / "b.h5", "--no_preview") == 0
+    assert generate(tmp_path / "c.h5", "--shard=0/2") == 0
+    assert {p.name for p in tmp_path.glob("*.png")} == {"a_preview.png"}
+
+
 def test_preview_draws_a_dataset_and_a_file(tmp_path):
     assert call("preview", "--dataset=camouflage", f"--out={tmp_path / 'a.png'}") == 0
     assert generate(tmp_path / "a.h5") == 0
@@ -90,10 +132,10 @@ def test_fonts_and_similar_say_what_was_found(tmp_path, capsys):
     [
         (["generate", "--dataset=camoflage", "--out={}"], "did you mean 'camouflage'"),
         (["generate", "--language=klingon", "--out={}"], "unknown language 'klingon'"),
-        (["generate", "--num_samples=0", "--out={}"], "num_samples=0"),
+        (["generate", "--num_samples=0", "--out={}"], "num_samples is 0"),
         (["generate", "--num_samples=many", "--out={}"], "--num_samples: invalid int value: 'many'"),
         (["generate", "--seed=-1", "--out={}"], "seed=-1"),
-        (["generate", "--workers=0", "--out={}"], "workers=0"),
+        (["generate", "--workers=0", "--out={}"], "workers is 0"),
         (["generate", "--shard=3/3", "--out={}"], "shard 3/3"),
         (["generate", "--shard=3", "--out={}"], "invalid shard value: '3'"),
         (["generate", "--resolution=2", "--out={}"], "4 to 4096 pixels"),

@@ -112,12 +112,12 @@ def test_the_packages_of_this_project_are_found_and_sorted():
     assert list(fonts.names) == sorted(fonts.names)
     by_name = dict(zip(fonts.names, fonts))
     assert (by_name["Lobster"].package, by_name["Lobster"].licence) == ("fontpkg-lobster", "OFL-1.1")
-    assert by_name["Poppins"].regular.path.endswith("Poppins-Regular.ttf")
+    assert by_name["Poppins"].regular.path.endswith("Poppins-Medium.ttf")
     assert by_name["Poppins"].bold.path.endswith("Poppins-Bold.ttf")
     assert by_name["Lobster"].bold is None
 
 
-def test_a_family_is_its_regular_and_bold_upright_styles(tmp_path):
+def test_a_family_is_its_medium_or_regular_and_its_bold_upright_style(tmp_path):
     for style, weight, width, italic in (
         ("Light", 300, 5, False), ("Regular", 400, 5, False), ("Medium", 500, 5, False), ("Bold", 700, 5, False),
         ("Italic", 400, 5, True), ("Bold Italic", 700, 5, True), ("Condensed", 400, 3, False),
@@ -125,11 +125,28 @@ def test_a_family_is_its_regular_and_bold_upright_styles(tmp_path):
     ):  # fmt: skip
         name = style.replace(" ", "")
         box_font(tmp_path / f"{name}.ttf", "Boxes", sizes("ab"), style=style, weight=weight, width=width, italic=italic)
-    (font,) = families(tmp_path).values()
-    assert [os.path.basename(f.path) for f in (font.regular, font.bold)] == ["Regular.ttf", "Bold.ttf"]
-    every = families(tmp_path, instances=True)
+    for weight, name in ((500, "Medium"), (400, "Regular")):
+        (font,) = families(tmp_path, normal_weight=weight).values()
+        assert [os.path.basename(f.path) for f in (font.regular, font.bold)] == [f"{name}.ttf", "Bold.ttf"]
+    assert families(tmp_path)["Boxes"].regular.path.endswith("Medium.ttf")  # as in the original
+    every = families(tmp_path, instances=True, normal_weight=400)
     assert set(every) == {"Boxes", "Boxes Light", "Boxes Medium", "Boxes Condensed", "Boxes Condensed Bold"}
     assert every["Boxes Light"].bold is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "normal"), [((300, 600), 300), ((380, 600), 380), ((300, 400), 400), ((600, 900), 600)]
+)
+def test_without_medium_the_nearest_weight_of_fontconfig_is_normal(tmp_path, weights, normal):
+    # 300 and 600 are as near to 500 as 400 is to 700, but fontconfig counts 50, 100 and 180.
+    for weight in weights:
+        box_font(tmp_path / f"{weight}.ttf", "Boxes", sizes("ab"), style=f"Style {weight}", weight=weight)
+    assert families(tmp_path)["Boxes"].regular.path.endswith(f"{normal}.ttf")
+
+
+def test_another_normal_weight_is_refused():
+    with pytest.raises(UserError, match=r"normal_weight is 450; it must be 500 \(Medium\) or 400 \(Regular\)"):
+        find_fonts(normal_weight=450)
 
 
 def test_semibold_is_bold_enough_and_medium_is_not(tmp_path):
@@ -155,20 +172,22 @@ def test_only_a_family_without_upright_style_is_italic(tmp_path):
 def test_a_variable_font_gives_regular_bold_and_its_named_instances(tmp_path):
     box_font(tmp_path / "v.ttf", "Boxes", {"a": (200, 500)}, style="Light", weight=300, max_weight=800)
     font = families(tmp_path)["Boxes"]
-    assert (font.regular.location, font.bold.location) == ((("wght", 400.0),), (("wght", 700.0),))
+    assert (font.regular.location, font.bold.location) == ((("wght", 500.0),), (("wght", 700.0),))
     # 100 units wider over 500 of weight.
-    assert text_outline(font, "a").box[2] == pytest.approx(0.22, abs=1e-3)
+    assert text_outline(font, "a").box[2] == pytest.approx(0.24, abs=1e-3)
+    regular = families(tmp_path, normal_weight=400)["Boxes"]
+    assert (regular.regular.location, regular.bold) == ((("wght", 400.0),), font.bold)
     assert text_outline(font, "a", is_bold=True).box[2] == pytest.approx(0.28, abs=1e-3)
     every = families(tmp_path, instances=True)
-    assert set(every) == {"Boxes", "Boxes Light"}
+    assert set(every) == {"Boxes", "Boxes Light", "Boxes Regular"}
     assert text_outline(every["Boxes Light"], "a").box[2] == pytest.approx(0.2, abs=1e-3)
 
 
 def test_bold_of_a_variable_font_need_not_be_a_named_instance(tmp_path):
     box_font(tmp_path / "v.ttf", "Boxes", sizes("ab"), weight=400, max_weight=650)
     font = families(tmp_path)["Boxes"]
-    assert (font.regular.location, font.bold.location) == ((), (("wght", 650.0),))
-    assert set(families(tmp_path, instances=True)) == {"Boxes"}
+    assert (font.regular.location, font.bold.location) == ((("wght", 500.0),), (("wght", 650.0),))
+    assert set(families(tmp_path, instances=True)) == {"Boxes", "Boxes Regular"}
 
 
 def test_a_variable_font_that_cannot_be_bold_is_thickened(tmp_path):

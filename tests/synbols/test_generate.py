@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from jaxrepro.errors import UserError
-from jaxrepro.synbols import attribute_sampler, dataset_generator, parallel, write_dataset
+from jaxrepro.synbols import Dataset, attribute_sampler, blocks, dataset_generator, parallel, write_dataset
 from jaxrepro.synbols.generate import Recipe, generate_file, merge_files, render_arrays, shard_rows
 from jaxrepro.synbols.masks import flatten_mask
 from jaxrepro.synbols.storage import open_file, read
 
-N = 1700  # more than three pieces of 500
+N = 1700  # more than three pieces of 512
 ROOT = Path(__file__).parents[2]
 RECIPE = Recipe("less-variations", 5, {"resolution": 16})
 
@@ -36,7 +36,14 @@ sys.exit(command.main(sys.argv[2:]))
 
 
 def arguments(out, *more):
-    start = ["generate", "--dataset=less-variations", "--seed=5", "--resolution=16", f"--num_samples={N}"]
+    start = [
+        "generate",
+        "--dataset=less-variations",
+        "--seed=5",
+        "--resolution=16",
+        f"--num_samples={N}",
+        "--no_preview",
+    ]
     return [*start, f"--out={out}", *more]
 
 
@@ -97,6 +104,33 @@ def test_a_stopped_command_leaves_no_file_and_the_same_command_finishes_it(whole
     assert done[0] >= 500  # pieces are kept
     assert out.read_bytes() == whole.read_bytes()
     assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_workers_compress_and_parse_so_that_the_first_process_only_copies(whole, tmp_path, monkeypatch):
+    first, work = os.getpid(), {name: getattr(blocks, name) for name in ("compressed", "pack")}
+
+    def elsewhere(name):
+        def call(*arguments):
+            assert os.getpid() != first
+            return work[name](*arguments)
+
+        return call
+
+    for name in work:
+        monkeypatch.setattr(blocks, name, elsewhere(name))
+    monkeypatch.setattr(parallel, "can_fork", lambda: True)
+    out = generate_file(RECIPE, N, tmp_path / "a.h5", workers=2)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_large_shards_are_merged_without_compressing_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "MOST_ROWS", 16)
+    rows = [shard_rows(530, (i, 2)) for i in range(2)]
+    assert rows == [(0, 256), (256, 530)]
+    whole = generate_file(RECIPE, 530, tmp_path / "whole.h5")
+    shards = [generate_file(RECIPE, 530, tmp_path / f"{i}.h5", shard=(i, 2)) for i in range(2)]
+    monkeypatch.setattr(blocks, "compressed", lambda *_: pytest.fail("compressed again"))
+    assert merge_files(shards, tmp_path / "a.h5").read_bytes() == whole.read_bytes()
 
 
 def test_shards_merge_to_the_same_bytes_in_any_order(whole, tmp_path):
@@ -184,7 +218,7 @@ def test_an_unfinished_run_of_something_else_is_not_continued(tmp_path):
 def test_a_damaged_piece_is_rendered_again(whole, tmp_path):
     out = tmp_path / "a.h5"
     run("SIGKILL", *arguments(out), code=STOP)
-    piece = next((tmp_path / "a.h5.partial").glob("0-500-*.npz"))
+    piece = next((tmp_path / "a.h5.partial").glob("0-512.npz"))
     piece.write_bytes(piece.read_bytes()[:-1000])
     with pytest.raises(UserError, match=r"is damaged .* and was deleted; the same command renders it again"):
         generate_file(RECIPE, N, out)
@@ -240,6 +274,19 @@ def test_masks_of_different_numbers_of_symbols_are_padded(tmp_path):
         assert not found[..., count:].any()
 
 
+def make_ragged(name):
+    return Dataset(ragged_sampler, (), ())
+
+
+def test_masks_of_different_numbers_of_symbols_give_the_same_bytes_for_any_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "MOST_ROWS", 8)  # pieces of 8, of which some have up to 4 symbols and some fewer
+    recipe = Recipe("ragged", 3, make=make_ragged)
+    whole = generate_file(recipe, 50, tmp_path / "whole.h5").read_bytes()
+    assert generate_file(recipe, 50, tmp_path / "two.h5", workers=2).read_bytes() == whole
+    shards = [generate_file(recipe, 50, tmp_path / f"{i}.h5", shard=(i, 3)) for i in range(3)]
+    assert merge_files(shards, tmp_path / "merged.h5").read_bytes() == whole
+
+
 def test_an_aggregator_makes_the_mask_and_adds_attributes(tmp_path):
     path = write_dataset(tmp_path / "a.h5", ragged_sampler, 10, mask_aggregator=flatten_mask)
     _, mask, rows, _ = read(path)
@@ -259,13 +306,13 @@ def test_images_of_different_sizes_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda out: generate_file(RECIPE, 0, out), "num_samples=0; it must be at least 1"),
-        (lambda out: generate_file(RECIPE, 5, out, workers=0), "workers=0"),
+        (lambda out: generate_file(RECIPE, 0, out), "num_samples is 0; it must be a whole number of 1 or more"),
+        (lambda out: generate_file(RECIPE, 5, out, workers=0), "workers is 0"),
         (lambda out: generate_file(Recipe("defalt"), 5, out), "did you mean 'default'"),
         (lambda out: generate_file(Recipe("default", -1), 5, out), "seed=-1; it must be 0 to"),
         (lambda out: generate_file(Recipe("default", options={"colour": 1}), 5, out), "unknown option"),
         (lambda out: generate_file(RECIPE, 5, out / "b" / "c.h5"), "b does not exist"),
-        (lambda out: next(dataset_generator(lambda rng: None, 0)), "n_samples=0"),
+        (lambda out: next(dataset_generator(lambda rng: None, 0)), "n_samples is 0"),
     ],
 )
 def test_bad_input_is_a_user_error_and_writes_nothing(tmp_path, call, message):

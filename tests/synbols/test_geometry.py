@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxrepro.synbols.drawing import draw_masks
+from jaxrepro.synbols.fonts import installed_fonts
 from jaxrepro.synbols.geometry import glyph_matrix, mapped_box, place
 from jaxrepro.synbols.symbols import Image, Symbol
 
@@ -160,16 +161,24 @@ def test_v1_measures_upright_glyphs_in_whole_pixels():
     not sys.platform.startswith("linux") or cairo.cairo_version() >= 11704,
     reason="needs fontconfig, and a cairo that rounds glyphs to whole pixels as the original's does",
 )
-def test_v1_places_letters_where_the_originals_toy_text_does(tmp_path):
+def test_v1_draws_letters_as_the_originals_toy_text_does(tmp_path):
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    folders = {folder, *(Path(f.regular.path).parent for f in installed_fonts())}
     config = tmp_path / "fonts.conf"
-    config.write_text(f"<fontconfig><dir>{folder}</dir><cachedir>{tmp_path}</cachedir></fontconfig>")
+    dirs = "".join(f"<dir>{d}</dir>" for d in sorted(folders))
+    embolden = """<match target="font"><test name="weight" compare="less_eq"><const>medium</const></test>
+        <test target="pattern" name="weight" compare="more_eq"><const>bold</const></test>
+        <edit name="embolden" mode="assign"><bool>true</bool></edit></match>"""
+    config.write_text(f"<fontconfig>{dirs}<cachedir>{tmp_path}</cachedir>{embolden}</fontconfig>")
     ran = subprocess.run(
         [sys.executable, Path(__file__).parent / "toy_text.py", folder],
         env={**os.environ, "FONTCONFIG_FILE": str(config)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    upright, turned = json.loads(ran.stdout.splitlines()[-1])
-    assert upright > 0.95
-    assert turned > 0.95
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert min(found["same"]) > 0.95
+    for side, most in (("8", 0.08), ("32", 0.03)):
+        v1, default = found["coverage"][side]
+        assert abs(v1 - 1) < most
+        assert abs(v1 - 1) < abs(default - 1)

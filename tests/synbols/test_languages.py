@@ -1,13 +1,15 @@
 """Alphabets: the character sets of 16 languages, and which fonts and characters stay."""
 
 import string
+from dataclasses import replace
 
 import pytest
 from box_fonts import box_font, sizes
 
 from jaxrepro.errors import UserError
 from jaxrepro.synbols import languages
-from jaxrepro.synbols.fonts import Face, Font, FontSet, installed_fonts
+from jaxrepro.synbols.fonts import Face, Font, FontSet, installed_fonts, similar
+from jaxrepro.synbols.fonts.duplicates import NEAR_DUPLICATES
 from jaxrepro.synbols.languages import LANGUAGES, alphabet, exemplars
 
 # What CLDR has, lower case, everyday and with auxiliary characters. The original's ICU of 2020 had, where it is known:
@@ -129,3 +131,29 @@ def test_a_missing_package_is_named(monkeypatch):
     languages._exemplar_sets.cache_clear()
     with pytest.raises(UserError, match="pip install gflanguages"):
         exemplars("english")
+
+
+# --- Near-duplicates ---
+def test_near_duplicates_in_latin_letters_are_left_out_where_the_other_font_is_there(tmp_path):
+    letters, greek = string.ascii_lowercase, "".join(exemplars("greek"))
+    fonts = fonts_of(tmp_path, Roboto=letters + greek, Heebo=letters + greek, Arvo=letters)
+    assert [f.name for f in alphabet("english", auxiliary=False, fonts=fonts).fonts] == ["Arvo", "Roboto"]
+    assert [f.name for f in alphabet("greek", fonts=fonts).fonts] == ["Heebo", "Roboto"]
+    every = replace(fonts, near_duplicates=True)
+    assert [f.name for f in alphabet("english", auxiliary=False, fonts=every).fonts] == ["Arvo", "Heebo", "Roboto"]
+    alone = fonts.without(["Roboto"])
+    assert [f.name for f in alphabet("english", auxiliary=False, fonts=alone).fonts] == ["Arvo", "Heebo"]
+
+
+def test_the_near_duplicates_are_those_that_the_command_finds_in_the_extra(tmp_path):
+    fonts = installed_fonts()
+    if sum(f.package.startswith("fontpkg-") for f in fonts) < 200:
+        pytest.skip("the extra `fonts` is not installed")
+    similar.write_list(tmp_path / "similar.txt", fonts, num_merges=16)
+    found, kept = {}, ""
+    for line in (tmp_path / "similar.txt").read_text().splitlines():
+        if line.startswith("# like "):
+            kept = line.removeprefix("# like ").removesuffix(":")
+        elif line and not line.startswith("#"):
+            found[line.partition("  #")[0]] = kept
+    assert found == NEAR_DUPLICATES

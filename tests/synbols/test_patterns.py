@@ -206,16 +206,37 @@ def test_pictures_are_turned_and_moved(tmp_path):
     Picture.fromarray(np.full((40, 40, 3), 255, np.uint8)).save(tmp_path / "white.png")
     still, moved = (
         painted(ImagePattern(1, root=str(tmp_path), crop=False, **change).source((40, 40)), (40, 40))[..., 0]
-        for change in ({}, {"translation": 0.5, "rotation": 45.0})
+        for change in ({}, {"translation": 0.5, "rotation": 0.8})
     )
     assert (still == 255).all()
     assert (moved == 0).mean() > 0.1
+
+
+def test_pictures_are_turned_by_radians(tmp_path):
+    ramp = np.zeros((60, 60, 3), np.uint8)
+    ramp[..., 0] = np.arange(60)[None] * 4
+    Picture.fromarray(ramp).save(tmp_path / "ramp.png")
+    angles = []
+    for seed in range(60):
+        turned = ImagePattern(seed, root=str(tmp_path), crop=False, rotation=math.pi / 2).source((60, 60))
+        red = painted(turned, (60, 60))[20:40, 20:40, 0].astype(float)  # within the picture however it is turned
+        dy, dx = np.gradient(red)
+        angles.append(math.atan2(dy.mean(), dx.mean()))
+    assert np.abs(angles).max() == pytest.approx(math.pi / 2, abs=0.1)
+    assert np.quantile(np.abs(angles), 0.5) == pytest.approx(math.pi / 4, abs=0.25)
 
 
 @pytest.mark.parametrize(
     ("make", "says"),
     [
         (lambda: Gradient().source((8, 8)), "Gradient has no seed"),
+        (lambda: Gradient("x").source((8, 8)), "Gradient has the seed 'x'"),
+        (lambda: Gradient(0, types="linear"), "types is 'linear'; it must be a tuple"),
+        (lambda: Gradient(0, alpha="half"), "alpha is 'half'; it must be between 0 and 1"),
+        (lambda: SolidColor("red"), "color is 'red'; it must be three numbers"),
+        (lambda: SolidColor(1), "color is 1; it must be three numbers"),
+        (lambda: Camouflage(0, n_stroke=2.5), "n_stroke is 2.5; it must be a whole number"),
+        (lambda: Camouflage(0, stroke_angle=None), "stroke_angle is None; it must be a finite number"),
         (lambda: Camouflage().source((8, 8)), "Camouflage has no seed"),
         (lambda: Gradient(0, types=("lineer",)), "did you mean 'linear'"),
         (lambda: Gradient(0, types=()), "type of gradient"),
@@ -234,6 +255,14 @@ def test_bad_patterns_are_named(make, says):
         make()
 
 
+@pytest.mark.parametrize(("size", "crop"), [((3, 2), 0.2), ((40, 40), 0.99)])
+def test_pictures_too_small_to_be_cropped_are_named(tmp_path, size, crop):
+    Picture.new("RGB", size).save(tmp_path / "small.png")
+    with pytest.raises(UserError, match=rf"small\.png' is {size[0]}×{size[1]} pixels, too small .*crop=False"):
+        ImagePattern(0, root=str(tmp_path), min_crop_size=crop).source((8, 8))
+    assert ImagePattern(0, root=str(tmp_path), min_crop_size=crop, crop=False).source((8, 8))
+
+
 def test_a_damaged_picture_is_named(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"broken\.jpg"):
@@ -247,3 +276,4 @@ def test_attributes_of_patterns_are_style_seed_and_what_is_unusual():
     unusual = Camouflage(2, stroke_angle=0.0, n_stroke=9)
     assert pattern_attributes(unusual) == {"style": "Camouflage", "seed": 2, "stroke_angle": 0.0, "n_stroke": 9}
     assert json.loads(json.dumps(pattern_attributes(Gradient(1, types=("linear",)))))["types"] == ["linear"]
+    assert pattern_attributes(Gradient(1, random_color=color_sampler((0.5, 1))))["random_color"] == "U(0.5, 1)³"

@@ -9,6 +9,7 @@ from PIL import Image
 from jaxrepro.errors import UserError
 from jaxrepro.synbols import preview
 from jaxrepro.synbols.generate import Recipe, generate_file, render_arrays
+from jaxrepro.synbols.languages import alphabet
 
 
 def test_tiles_stand_in_reading_order_with_white_between_them():
@@ -31,7 +32,7 @@ def test_tiles_of_any_size_are_enlarged_by_repeating_their_pixels():
     assert (picture[:, 9:] == 50).all()
 
 
-@pytest.mark.parametrize("figure", ["grid", "attributes", "histograms", "splits"])
+@pytest.mark.parametrize("figure", ["grid", "letters", "attributes", "histograms", "splits"])
 def test_a_figure_is_a_picture_with_something_in_it(tmp_path, figure, monkeypatch):
     monkeypatch.setattr(preview, "NUM_POINTS", 300)
     preview.write(figure, tmp_path / "a.png", Recipe("default"))
@@ -50,6 +51,24 @@ def test_the_grid_holds_the_first_samples_of_the_dataset(tmp_path, monkeypatch):
     path = generate_file(Recipe("default", 3), 40, tmp_path / "a.h5")
     preview.grid(Recipe("default"), path)
     np.testing.assert_array_equal(shown["a.h5"], preview.tile(list(x[:40]), 10))
+
+
+def test_letters_are_a_row_for_each_font_and_a_column_for_each_character(monkeypatch):
+    shown = {}
+    monkeypatch.setattr(preview, "_stacked", lambda rows, beside: shown.update(rows))
+    preview.letters(Recipe("default", options={"language": "greek"}), None)
+    found = alphabet("greek", auxiliary=False)
+    assert list(shown) == [font.name for font in found.fonts]
+    size = 32 + 2
+    assert {p.shape for p in shown.values()} == {(32, size * preview.NUM_LETTERS - 2, 3)}
+    alpha, beta = (next(iter(shown.values()))[:, i * size : i * size + 32] for i in range(2))
+    assert alpha.min() == beta.min() == 0
+    assert (alpha != beta).any()
+
+
+def test_the_picture_beside_a_file_of_large_images_is_small(tmp_path):
+    path = generate_file(Recipe("plain", options={"resolution": 300}), 3, tmp_path / "a.h5")
+    assert Image.open(preview.beside(path)).size == (3 * 128 + 2 * 8, 128)
 
 
 def test_every_dataset_that_there_are_fonts_for_has_a_row(monkeypatch):

@@ -63,6 +63,12 @@ def test_clusters_are_those_of_wards_definition(num_merges):
     assert as_sets(found) == ward_by_definition(points, num_merges)
 
 
+@pytest.mark.parametrize("num_merges", range(6))
+def test_equal_distances_are_joined_one_after_the_other(num_merges):
+    points = np.repeat(np.arange(3.0), 2)[:, None]  # three pairs of equal fonts, at equal distances
+    assert len(as_sets(similar.clusters(points, num_merges=num_merges))) == 6 - num_merges
+
+
 def test_two_fonts_are_joined_up_to_their_distance():
     points = np.array([[0.0, 0.0], [0.3, 0.4], [9.0, 9.0]])
     assert as_sets(similar.clusters(points, max_distance=0.49)) == {frozenset([i]) for i in range(3)}

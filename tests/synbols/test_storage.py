@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from jaxrepro.errors import UserError
+from jaxrepro.synbols import blocks as blocks_lib
 from jaxrepro.synbols import storage
+from jaxrepro.synbols.blocks import Layout, layout_of, pack
 from jaxrepro.synbols.columns import attribute_columns
-from jaxrepro.synbols.storage import Block, Header
+from jaxrepro.synbols.storage import Header
 
 N = 1234
 FONTS = ("Arvo", "Bitter", "Coda", "Doto", "Ünicode")
@@ -29,20 +31,22 @@ def attributes(i):
     }  # fmt: skip
 
 
-def blocks(size, channels=2, shape=(8, 6)):
-    """The same samples in blocks of any size; the second mask channel is empty in every other block of 100."""
+LAYOUT = layout_of((8, 6, 3), (8, 6, 2), N)
+
+
+def blocks(size, layout=None):
+    """The same samples in blocks of any size; with a layout, their masks are compressed already."""
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (N, *shape, 3), dtype=np.uint8)
-    mask = rng.integers(0, 256, (N, *shape, channels), dtype=np.uint8)
+    x = rng.integers(0, 256, (N, 8, 6, 3), dtype=np.uint8)
+    mask = rng.integers(0, 256, (N, 8, 6, 2), dtype=np.uint8)
     for i in range(0, N, size):
         rows = slice(i, min(i + size, N))
-        y = [json.dumps(attributes(j)).encode() for j in range(N)[rows]]
-        yield Block(x[rows], mask[rows], y)
+        yield pack(x[rows], mask[rows], [attributes(j) for j in range(N)[rows]], layout)
 
 
 @pytest.fixture
 def path(tmp_path):
-    storage.write_file(tmp_path / "a.h5", HEADER, blocks(500), 2)
+    storage.write_file(tmp_path / "a.h5", HEADER, blocks(500), LAYOUT)
     return tmp_path / "a.h5"
 
 
@@ -77,26 +81,65 @@ def test_what_was_written_is_read(path):
         assert storage.mapped(path, file["y"]) is None
 
 
-def test_reading_in_blocks_gives_the_samples_in_order(path, monkeypatch):
-    monkeypatch.setattr(storage, "_GROUP_BYTES", 100 * 8 * 6 * 5)
+def test_reading_in_blocks_gives_the_samples_in_order(path):
     found = list(storage.read_blocks(path))
-    assert [len(b.y) for b in found] == [100] * 12 + [34]
+    assert [len(b.y) for b in found] == [512, 512, 210]
     (whole,) = blocks(N)
     np.testing.assert_array_equal(np.concatenate([b.x for b in found]), whole.x)
+    masks = [blocks_lib.decompressed(b.mask, len(b.y)) for b in found]
+    np.testing.assert_array_equal(np.concatenate(masks), whole.mask)
     assert [y for b in found for y in b.y] == whole.y
 
 
-@pytest.mark.parametrize("size", [1, 333, 1000, N])
-def test_the_bytes_do_not_depend_on_the_blocks_that_came_in(path, size, tmp_path):
-    storage.write_file(tmp_path / "b.h5", HEADER, blocks(size), 2)
+@pytest.mark.parametrize("layout", [None, LAYOUT], ids=["arrays", "chunks"])
+@pytest.mark.parametrize("size", [1, 333, 512, 1000, N])
+def test_the_bytes_do_not_depend_on_the_blocks_that_came_in(path, size, layout, tmp_path):
+    storage.write_file(tmp_path / "b.h5", HEADER, blocks(size, layout), LAYOUT)
     assert (tmp_path / "b.h5").read_bytes() == path.read_bytes()
+
+
+def test_finished_blocks_are_copied_without_compressing_or_parsing_anything(path, tmp_path, monkeypatch):
+    finished = list(blocks(LAYOUT.group, LAYOUT))
+    for name in ("compressed", "decompressed", "columns_of"):
+        monkeypatch.setattr(blocks_lib, name, lambda *_: pytest.fail("work for the workers"))
+    storage.write_file(tmp_path / "b.h5", HEADER, finished, LAYOUT)
+    assert (tmp_path / "b.h5").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("layout", [None, LAYOUT], ids=["arrays", "chunks"])
+def test_a_saved_block_is_loaded_as_it_was_and_a_damaged_one_is_deleted(tmp_path, layout):
+    (block,) = blocks(N, layout)
+    blocks_lib.save(tmp_path / f"0-{N}", block)
+    assert blocks_lib.saved(tmp_path) == {(0, N)}
+    found = blocks_lib.load(tmp_path / f"0-{N}")
+    np.testing.assert_array_equal(found.x, block.x)
+    np.testing.assert_array_equal(*(blocks_lib.decompressed(b.mask, N) for b in (found, block)))
+    assert found.y == block.y
+    assert {k: list(v) for k, v in found.columns.items()} == {k: list(v) for k, v in block.columns.items()}
+    for suffix in ("npy", "npz"):
+        blocks_lib.save(tmp_path / f"0-{N}", block)
+        damaged = tmp_path / f"0-{N}.{suffix}"
+        damaged.write_bytes(damaged.read_bytes()[:-100])
+        with pytest.raises(UserError, match=r"is damaged .* and was deleted"):
+            blocks_lib.load(tmp_path / f"0-{N}")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_pieces_are_sized_in_bytes():
+    assert layout_of((32, 32, 3), (32, 32, 1), 10**6) == Layout((32, 32, 1), 256, 512)
+    assert layout_of((128, 128, 3), (128, 128), 10**6) == Layout((128, 128), 16, 512)
+    large = layout_of((1024, 1024, 3), (1024, 1024, 1), 10**6)
+    assert large == Layout((1024, 1024, 1), 1, 8)  # 32 MiB
+    assert layout_of((1024, 1024, 3), (1024, 1024, 9), 10**6).group == 2
+    assert layout_of((8192, 8192, 3), (8192, 8192, 1), 10**6).group == 1
+    assert layout_of((8, 8, 1), (8, 8, 1), 20) == Layout((8, 8, 1), 20, 512)  # no chunk exceeds its dataset
 
 
 def test_the_bytes_do_not_depend_on_process_and_time(path, tmp_path, monkeypatch):
     other = tmp_path / "b.h5"
     code = (
         "import test_storage as t; from pathlib import Path; import sys\n"
-        "t.storage.write_file(Path(sys.argv[1]), t.HEADER, t.blocks(100), 2)"
+        "t.storage.write_file(Path(sys.argv[1]), t.HEADER, t.blocks(100), t.LAYOUT)"
     )
     while int(time.time()) == int(path.stat().st_mtime):  # HDF5 notes whole seconds
         pass
@@ -110,7 +153,7 @@ def test_missing_channels_of_masks_are_empty(tmp_path):
         for i, block in enumerate(blocks(100)):
             yield block._replace(mask=block.mask[..., : 1 + i % 2])
 
-    storage.write_file(tmp_path / "a.h5", HEADER, ragged(), 3)
+    storage.write_file(tmp_path / "a.h5", HEADER, ragged(), layout_of((8, 6, 3), (8, 6, 3), N))
     mask = storage.read(tmp_path / "a.h5")[1]
     (whole,) = blocks(N)
     assert mask.shape == (N, 8, 6, 3)
@@ -122,19 +165,25 @@ def test_missing_channels_of_masks_are_empty(tmp_path):
 
 def test_flat_masks_keep_their_shape(tmp_path):
     flat = (b._replace(mask=b.mask[..., 0]) for b in blocks(100))
-    storage.write_file(tmp_path / "a.h5", HEADER, flat, None)
+    storage.write_file(tmp_path / "a.h5", HEADER, flat, layout_of((8, 6, 3), (8, 6), N))
     assert storage.read(tmp_path / "a.h5")[1].shape == (N, 8, 6)
 
 
-def test_large_images_are_written_in_small_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "_GROUP_BYTES", 60 * 240)
-    storage.write_file(tmp_path / "a.h5", HEADER, blocks(N), 2)
-    np.testing.assert_array_equal(storage.read(tmp_path / "a.h5")[0], next(blocks(N)).x)
+def test_a_file_may_be_one_incomplete_chunk_or_begin_one_more(tmp_path):
+    for num in (1, 255, 256, 257, 512, 513):
+        header = dataclasses.replace(HEADER, num_samples=2 * N, stop_row=num)
+        (whole,) = blocks(N)
+        block = pack(whole.x[:num], whole.mask[:num], [attributes(i) for i in range(num)], None)
+        storage.write_file(tmp_path / f"{num}.h5", header, [block], layout_of((8, 6, 3), (8, 6, 2), num))
+        x, mask, rows, _ = storage.read(tmp_path / f"{num}.h5")
+        np.testing.assert_array_equal(x, whole.x[:num])
+        np.testing.assert_array_equal(mask, whole.mask[:num])
+        assert len(rows) == num
 
 
 def test_a_shard_stores_no_splits(tmp_path):
     shard = dataclasses.replace(HEADER, num_samples=2 * N)
-    storage.write_file(tmp_path / "a.h5", shard, blocks(100), 2)
+    storage.write_file(tmp_path / "a.h5", shard, blocks(100), LAYOUT)
     assert storage.read(tmp_path / "a.h5")[3] == {}
 
 
@@ -162,7 +211,7 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        storage.write_file(tmp_path / "a.h5", HEADER, broken(), 2)
+        storage.write_file(tmp_path / "a.h5", HEADER, broken(), LAYOUT)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -172,7 +221,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, limit):
     code = (
         "import resource, sys; from pathlib import Path; import test_storage as t\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))\n"
-        "try: t.storage.write_file(Path(sys.argv[1]), t.HEADER, t.blocks(100), 2)\n"
+        "try: t.storage.write_file(Path(sys.argv[1]), t.HEADER, t.blocks(100), t.LAYOUT)\n"
         "except t.UserError as error: sys.exit(str(error))"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}

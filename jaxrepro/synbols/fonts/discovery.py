@@ -8,6 +8,7 @@ searched with its subfolders, so a checkout of google/fonts works as it is. What
 itself; unreadable ones are skipped and reported, never fatal.
 """
 
+import bisect
 import functools
 import hashlib
 import importlib.util
@@ -31,7 +32,11 @@ SYSTEM_FOLDERS = (
 )  # fmt: skip
 SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 
-_BOLD, _REGULAR = 700, 400
+MEDIUM, REGULAR = 500, 400  # weights of letters that are not bold
+_BOLD = 700
+# fontconfig's weights 0 … 215 at OpenType's 100 … 950: it takes the face nearest on this scale.
+_OPENTYPE = (100, 200, 300, 350, 380, 400, 500, 600, 700, 800, 900, 950)
+_FONTCONFIG = (0, 40, 50, 55, 75, 80, 100, 180, 200, 205, 210, 215)
 _SPDX = {"OFL": "OFL-1.1", "APACHE2": "Apache-2.0", "UFL": "Ubuntu-font-1.0"}  # of google/fonts' METADATA.pb
 
 
@@ -44,10 +49,11 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class FontSet:
-    """Fonts sorted by name, and what could not be used."""
+    """Fonts sorted by name, what could not be used, and whether alphabets take near-duplicates, too."""
 
     fonts: tuple[Font, ...]
     skipped: tuple[Skipped, ...] = ()
+    near_duplicates: bool = False
 
     def __iter__(self) -> Iterator[Font]:
         return iter(self.fonts)
@@ -68,7 +74,10 @@ class FontSet:
         return replace(self, fonts=tuple(f for f in self.fonts if f.name not in dropped))
 
 
-def find_fonts(folders: Sequence[str | Path] = (), system: bool = False, instances: bool = False) -> FontSet:
+def find_fonts(
+    folders: Sequence[str | Path] = (), system: bool = False, instances: bool = False, *, normal_weight: int = MEDIUM,
+    near_duplicates: bool = False,
+) -> FontSet:  # fmt: skip
     """Returns the fonts of installed packages, of folders and of the system.
 
     Where two sources have a family of the same name, the first of packages, folders in the order given, and system
@@ -78,11 +87,16 @@ def find_fonts(folders: Sequence[str | Path] = (), system: bool = False, instanc
       folders: searched for font files, subfolders included.
       system: also search the usual folders of the system.
       instances: also give each other weight and width of a family (static file, or named instance of a variable font)
-        as a font of its own, such as "Poppins Thin". By default a family is one font with its regular and bold style.
+        as a font of its own, such as "Poppins Thin". By default a family is one font with its normal and bold style.
+      normal_weight: 500 takes for letters that are not bold what the original takes: Medium where a family has it,
+        else Regular, because cairo asks fontconfig for Medium; 400 takes Regular.
+      near_duplicates: let alphabets of Latin letters keep the families of `duplicates.NEAR_DUPLICATES`, too.
 
     Raises:
-      UserError: a folder does not exist.
+      UserError: a folder does not exist, or another weight.
     """
+    if normal_weight not in (MEDIUM, REGULAR):
+        raise UserError(f"normal_weight is {normal_weight!r}; it must be {MEDIUM} (Medium) or {REGULAR} (Regular)")
     found: dict[str, tuple[Font, ...]] = {}
     skipped: list[Skipped] = []
     for source in _sources(folders, system):
@@ -97,10 +111,11 @@ def find_fonts(folders: Sequence[str | Path] = (), system: bool = False, instanc
                 families.setdefault(style.family, []).append(style)
         for name, styles in families.items():
             if name not in found:
-                found[name] = _fonts_of_family(name, styles, source, instances)
+                found[name] = _fonts_of_family(name, styles, source, instances, normal_weight)
     if skipped:
         logging.warning("skipped %d font file(s); the first: %s: %s", len(skipped), *skipped[0])
-    return FontSet(tuple(sorted((f for fonts in found.values() for f in fonts), key=lambda f: f.name)), tuple(skipped))
+    fonts = sorted((f for fonts in found.values() for f in fonts), key=lambda f: f.name)
+    return FontSet(tuple(fonts), tuple(skipped), near_duplicates)
 
 
 @functools.cache
@@ -116,6 +131,11 @@ def fingerprint(fonts: Iterable[Font]) -> str:
         faces = [[_file_hash(f.path), f.index, f.location] if f else None for f in (font.regular, font.bold)]
         digest.update(json.dumps([font.name, faces]).encode())
     return digest.hexdigest()[:16]
+
+
+def fingerprint_of_files(paths: Iterable[str]) -> str:
+    """Returns a hash of the contents of some files, in this order, wherever they lie."""
+    return hashlib.sha256(json.dumps([_file_hash(path) for path in paths]).encode()).hexdigest()[:16]
 
 
 def _file_hash(path: str) -> str:
@@ -177,16 +197,18 @@ def _google_licence(folder: Path) -> str:
 
 
 # --- From styles to fonts ---
-def _fonts_of_family(name: str, styles: list[Style], source: _Source, instances: bool) -> tuple[Font, ...]:
+def _fonts_of_family(
+    name: str, styles: list[Style], source: _Source, instances: bool, normal_weight: int
+) -> tuple[Font, ...]:
     """Returns the family's main font and, with `instances`, one for each other style."""
     upright = [s for s in styles if not s.italic] or styles
-    regular = min(upright, key=_distance(_REGULAR))
+    normal = min(upright, key=_distance(normal_weight))
     bold = min(upright, key=_distance(_BOLD))
-    has_bold = bold.weight >= max(600, regular.weight + 200)
-    licence = source.licence or regular.licence
-    fonts = [Font(name, regular.face, bold.face if has_bold else None, source.package, licence)]
+    has_bold = bold.weight >= 600 and bold.weight > normal.weight
+    licence = source.licence or normal.licence
+    fonts = [Font(name, normal.face, bold.face if has_bold else None, source.package, licence)]
     if instances:
-        used, names = {regular.face, bold.face if has_bold else None}, {name}
+        used, names = {normal.face, bold.face if has_bold else None}, {name}
         for style in sorted(upright, key=lambda s: (s.weight, s.width, s.face)):
             label = f"{name} {style.name}"
             if style.face not in used and label not in names and style.named:
@@ -197,6 +219,14 @@ def _fonts_of_family(name: str, styles: list[Style], source: _Source, instances:
 
 
 def _distance(weight: int):
-    """Returns a sort key: normal width, then the family's own name for it, then the nearest weight, then the path."""
-    name = "Bold" if weight == _BOLD else "Regular"
-    return lambda s: (abs(s.width - 100), s.name != name, abs(s.weight - weight), not s.named, s.face)
+    """Returns a sort key: normal width, the family's own name for it, then the nearest weight, then the path."""
+    name = {_BOLD: "Bold", MEDIUM: "Medium", REGULAR: "Regular"}[weight]
+    wanted = _on_scale(weight)
+    return lambda s: (abs(s.width - 100), s.name != name, abs(_on_scale(s.weight) - wanted), not s.named, s.face)
+
+
+def _on_scale(weight: float) -> float:
+    """Returns an OpenType weight on fontconfig's scale, linear between its names."""
+    i = min(max(bisect.bisect_right(_OPENTYPE, weight), 1), len(_OPENTYPE) - 1)
+    (x0, x1), (y0, y1) = _OPENTYPE[i - 1 : i + 1], _FONTCONFIG[i - 1 : i + 1]
+    return y0 + (y1 - y0) * (weight - x0) / (x1 - x0)

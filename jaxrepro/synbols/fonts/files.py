@@ -29,7 +29,7 @@ class Style(NamedTuple):
 
 
 def read_styles(path: str) -> list[Style]:
-    """Returns the styles in a font file; of a variable font its regular, its bold and its named instances.
+    """Returns the styles in a font file; of a variable font its named instances, regular, medium and bold.
 
     Raises:
       UserError: the file is no whole font file.
@@ -103,19 +103,15 @@ def _styles_of_face(path: str, index: int) -> list[Style]:
         label = face.get_name(instance.subfamily_name_id) or f"instance {len(styles) + 1}"
         location = tuple((tag, v) for tag, v in values.items() if v != defaults[tag])
         styles.append(style(label, values.get("wght", weight), values.get("wdth", width), slanted, True, location))
-    # Some files name no instance for regular or bold; their places on the axis are well defined all the same.
-    for target in (400, 700):
+    # Some files name no instance for these weights; their places on the axis are well defined all the same.
+    for target, label in ((400, "Regular"), (500, "Medium"), (700, "Bold")):
         if "wght" in axes:
             value = min(max(target, axes["wght"].min_value), axes["wght"].max_value)
         else:
             value = weight
         location = (("wght", float(value)),) if "wght" in axes and value != defaults["wght"] else ()
         if not any(s.face.location == location for s in styles):
-            styles.append(
-                style(
-                    "Bold" if target > 400 else "Regular", value, defaults.get("wdth", width), italic, False, location
-                )
-            )
+            styles.append(style(label, value, defaults.get("wdth", width), italic, False, location))
     return styles
 
 

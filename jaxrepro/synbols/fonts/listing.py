@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from jaxrepro.errors import UserError, unknown
 from jaxrepro.synbols.fonts.checks import supported
 from jaxrepro.synbols.fonts.discovery import FontSet
+from jaxrepro.synbols.fonts.duplicates import NEAR_DUPLICATES
 from jaxrepro.synbols.fonts.faces import Font
-from jaxrepro.synbols.languages import LANGUAGES, Alphabet, alphabet, exemplars
+from jaxrepro.synbols.languages import LANGUAGES, Alphabet, alphabet, exemplars, is_latin
 
 # Families on PyPI (fontpkg-NAME) and packages of Debian that write a language. Russian, Greek, Vietnamese and English
 # are written by many more of those in the extra `fonts`.
@@ -118,6 +119,11 @@ def _details(language: str, fonts: FontSet) -> list[str]:
         lines += _left_out(found, wanted)
         if not auxiliary:
             lines += map(_line, found.fonts)
+    if is_latin(language) and not fonts.near_duplicates:
+        names = {f.name for f in fonts}
+        near = [f"{n} (like {like})" for n, like in NEAR_DUPLICATES.items() if {n, like} <= names]
+        if near:
+            lines.append(f"  near-duplicates left out, --near_duplicates brings them back: {', '.join(near)}")
     return [*lines, "", *_more(language, fonts)]
 
 

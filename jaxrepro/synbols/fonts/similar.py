@@ -7,10 +7,11 @@ A dataset whose label is the font needs fonts that can be told apart. The paper 
 letters, takes the mean embedding of each font, and joins near ones by Ward's method; the released list stops after 100
 merges and keeps one font of each cluster. Here an embedding is, by default, made of the letters themselves: each scaled
 so that its longer side fills a small picture, as datasets show them. That needs no training and no GPU; a classifier's
-embeddings may be given instead.
+embeddings may be given instead, such as `python launch.py --config=configs/synbols_fonts.py` keeps.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,14 +70,32 @@ def clusters(embeddings: np.ndarray, max_distance: float = MAX_DISTANCE, num_mer
         raise UserError(f"embeddings must be a matrix [fonts, features] of finite numbers, not {embeddings.shape}")
     if len(embeddings) == 1:
         return np.zeros(1, np.int64)
-    from scipy.cluster.hierarchy import fcluster, linkage
+    try:
+        from scipy.cluster.hierarchy import fcluster, linkage
+    except ImportError as error:
+        raise UserError("comparing fonts needs SciPy: pip install scipy") from error
 
     merges = linkage(embeddings, "ward")
     if num_merges is not None:
         if not 0 <= num_merges < len(embeddings):
             raise UserError(f"num_merges={num_merges}: allowed are 0 to {len(embeddings) - 1}")
-        return fcluster(merges, len(embeddings) - num_merges, "maxclust") - 1
+        return _joined(merges[:num_merges, :2].astype(int), len(embeddings))
     return fcluster(merges, max_distance, "distance") - 1
+
+
+def _joined(merges: np.ndarray, count: int) -> np.ndarray:
+    """Returns the cluster numbers [count] after some merges [n, 2]; the k-th of them makes the cluster count + k.
+
+    SciPy's own cuts are by distance, and join more or fewer where several distances are equal.
+    """
+    members = [[i] for i in range(count)]
+    for first, second in merges.tolist():
+        members.append(members[first] + members[second])
+        members[first] = members[second] = []
+    numbers = np.empty(count, np.int64)
+    for number, rows in enumerate(filter(None, members)):
+        numbers[rows] = number
+    return numbers
 
 
 def groups(fonts: Sequence[Font], numbers: np.ndarray) -> list[list[Font]]:
@@ -106,7 +125,7 @@ def write_list(
     from jaxrepro.synbols.languages import alphabet
 
     if embeddings is None:
-        chosen = alphabet(language, auxiliary=False, fonts=fonts)
+        chosen = alphabet(language, auxiliary=False, fonts=replace(fonts, near_duplicates=True))
         compared, vectors = list(chosen.fonts), embed(chosen.fonts, chosen.symbols)
         source = f"pictures of {len(chosen.symbols)} letters ({language})"
     else:

@@ -1,22 +1,41 @@
 """What the ten networks of the MNIST-scale table share: three stages of convolution and pooling, then two dense layers.
 
-    return network(images, train, conv=lambda features: Conv(features, (7, 7)), resolution=28, ...)
+    return apply_frame(Frame(), images, train, conv=lambda features: Conv(features, (7, 7)))
 
 A method replaces the convolution; some also lift the image or project the features of the last stage. In a stage the
 order is convolution, ReLU, pooling, normalisation. Sosnovik et al., "Scale-Equivariant Steerable Networks" (ICLR 2020),
 section 6.1 and the released code; initial values are PyTorch's defaults, which that code leaves in place.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxrepro.layers import max_pool
 from jaxrepro.layers.batch_norm import BatchNorm
-from jaxrepro.layers.torch_init import torch_bias, torch_uniform
+from jaxrepro.layers.torch_init import torch_bias, torch_dense, torch_uniform
 
-CHANNELS = (32, 63, 95)
+KERNEL = 7  # side of every method's kernels in pixels, of its unscaled ones
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a method may choose of the frame.
+
+    Attributes:
+      resolution: 28 or 56; the images are enlarged to it first.
+      channels: features of the three stages.
+      hidden: width of the dense layer.
+      dropout: probability that a hidden unit is dropped in training.
+    """
+
+    resolution: int = 28
+    channels: tuple[int, ...] = (32, 63, 95)
+    hidden: int = 256
+    dropout: float = 0.7
 
 
 def same(x: jax.Array) -> jax.Array:
@@ -52,7 +71,7 @@ class Observed(nn.Module):
 
 
 class Head(nn.Module):
-    """Dense layer, normalisation, ReLU, dropout, and ten logits: float [B, ...] to [B, 10].
+    """Dense layer, normalisation, ReLU, dropout, and ten logits: float [B, ...] to float32 [B, 10].
 
     Attributes:
       hidden: width of the first layer.
@@ -71,18 +90,15 @@ class Head(nn.Module):
         x = nn.Dense(self.hidden, use_bias=self.use_bias, kernel_init=torch_uniform, bias_init=bias)(x)
         x = nn.relu(BatchNorm()(x, train))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(10, kernel_init=torch_uniform, bias_init=torch_bias(self.hidden))(x)
+        return torch_dense(x, 10, dtype=jnp.float32)
 
 
-def network(
+def apply_frame(
+    frame: Frame,
     images: jax.Array,
     train: bool,
     *,
     conv: Callable[[int], Callable[[jax.Array], jax.Array]],
-    resolution: int,
-    channels: Sequence[int],
-    hidden: int,
-    dropout: float,
     lift: Callable[[jax.Array], jax.Array] = same,
     project: Callable[[jax.Array], jax.Array] = same,
     last_norm: bool = True,
@@ -94,23 +110,21 @@ def network(
       images: float [B, 28, 28, 1], normalised.
       train: whether batch statistics and dropout are in use.
       conv: number of features -> the layer of a stage, [., h, w, C] to [., h, w, features] (or a multiple of them).
-      resolution: 28 or 56; the images are enlarged to it first.
-      channels: features of the three stages.
-      hidden, dropout, head_bias: of `Head`.
       lift: applied to the enlarged images.
       project: applied to the features [., 2, 2, .] of the last stage; gives [B, 2, 2, C]. The maps that `Observed`
         keeps, before pooling, are projected too.
       last_norm: whether the last stage is normalised.
+      head_bias: of `Head`.
 
     Returns:
-      Logits float [B, 10].
+      Logits float32 [B, 10].
     """
-    x = lift(upsample(images, resolution))
-    for i, features in enumerate(channels):
-        last = i == len(channels) - 1
+    x = lift(upsample(images, frame.resolution))
+    for i, features in enumerate(frame.channels):
+        last = i == len(frame.channels) - 1
         x = conv(features)(x)
         Observed(name=f"stage_{i + 1}")(nn.relu(project(x)))
-        x = nn.relu(last_pool(x, resolution) if last else pool(x))  # ReLU and maximum commute: less to rectify
+        x = nn.relu(last_pool(x, frame.resolution) if last else pool(x))  # ReLU and maximum commute: less to rectify
         if last_norm or not last:
             x = BatchNorm()(x, train)
-    return Head(hidden, dropout, head_bias)(project(x), train)
+    return Head(frame.hidden, frame.dropout, head_bias)(project(x), train)

@@ -1,32 +1,50 @@
-"""SEVF: scale-equivariant vector fields. A layer answers with the strength of its best scale and an angle for which.
+"""Vector fields over scale: a layer answers with the strength of its best scale and an angle for which; those of SEVF.
 
-Marcos et al., "Scale equivariance in CNNs with vector fields" (arXiv 1807.11783), as reimplemented in the code released
-with SESN. A vector field is a pair (u, v) of arrays [B, H, W, C].
+    law = ScaleAngles(base=1.26, exponents=(-1, 0, 1), angle_range=2.1)
+    u, v = strongest(ConvAtScales(32, law, kernel_size=7)(x), law)      # x [B, H, H, I]; u and v [B, H, H, 32]
+    u, v = FieldToField(32, law, kernel_size=7)(u, v)
+
+A field is a pair (u, v) of arrays [B, H, W, C]. Marcos et al., "Scale equivariance in CNNs with vector fields"
+(arXiv 1807.11783), as reimplemented in the code released with SESN (Sosnovik et al., ICLR 2020).
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrepro.layers import conv2d
-from jaxrepro.layers.maximum import largest
+from jaxrepro.layers.conv import conv2d
 from jaxrepro.layers.resample import linear_matrix, resample
-from jaxrepro.models.mnist_frame import CHANNELS, Head, network, torch_uniform, upsample
+from jaxrepro.layers.torch_init import torch_uniform
 
-EXPONENTS = (-4, -3, -2, -1, 0, 1, 2, 3)
-BASE = 1.26
-ANGLE_RANGE = 2 * math.pi / 3
-KERNEL = 7
-VECTOR_CHANNELS = (23, 45, 68)
 Field = tuple[jax.Array, jax.Array]
 
 
-def angle_of(exponent: int) -> float:
-    """Returns the angle in radians that stands for the scale BASE ** exponent."""
-    return exponent * ANGLE_RANGE / (len(EXPONENTS) - 1)
+@dataclass(frozen=True)
+class ScaleAngles:
+    """Which scales a layer looks at, and the angle that stands for each.
+
+    Attributes:
+      base: scale number e is base ** e.
+      exponents: integers, in increasing order.
+      angle_range: radians between the first and the last scale; exponent 0 has the angle 0.
+    """
+
+    base: float
+    exponents: tuple[int, ...]
+    angle_range: float
+
+    @property
+    def scales(self) -> list[float]:
+        return [self.base**e for e in self.exponents]
+
+    @property
+    def angles(self) -> list[float]:
+        """Radians."""
+        return [e * self.angle_range / (len(self.exponents) - 1) for e in self.exponents]
 
 
 def magnitude(u: jax.Array, v: jax.Array) -> jax.Array:
@@ -47,46 +65,52 @@ def conv_at_scale(x: jax.Array, kernel: jax.Array, scale: float) -> jax.Array:
     return resample(conv2d(resample(x, there), kernel, padding=len(kernel) // 2), back)
 
 
-def strongest(answers: Sequence[jax.Array]) -> Field:
-    """Returns the field relu(max) * (cos, sin) of the angle of the exponent that answers most strongly.
+def strongest(answers: Sequence[jax.Array], law: ScaleAngles) -> Field:
+    """Returns the field relu(max) * (cos, sin) of the angle of the scale that answers most strongly.
 
     Args:
-      answers: one array [B, H, W, C] per exponent.
+      answers: one array [B, H, W, C] per scale.
     """
-    best, angle = answers[0], jnp.full_like(answers[0], angle_of(EXPONENTS[0]))
-    for exponent, answer in zip(EXPONENTS[1:], answers[1:], strict=True):
+    first, *others = law.angles
+    best, angle = answers[0], jnp.full_like(answers[0], first)
+    for other, answer in zip(others, answers[1:], strict=True):
         better = answer > best
-        best, angle = jnp.where(better, answer, best), jnp.where(better, angle_of(exponent), angle)
+        best, angle = jnp.where(better, answer, best), jnp.where(better, other, angle)
     strength = nn.relu(best)
     return strength * jnp.cos(angle), strength * jnp.sin(angle)
 
 
 class ConvAtScales(nn.Module):
-    """Convolves features [B, H, H, I] at every scale: a list of [B, H, H, features], one per exponent."""
+    """Convolves features [B, H, H, I] at every scale: a list of [B, H, H, features], one per scale; without bias."""
 
     features: int
+    law: ScaleAngles
+    kernel_size: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
-        kernel = self.param("kernel", torch_uniform, (KERNEL, KERNEL, x.shape[-1], self.features))
-        return [conv_at_scale(x, kernel, BASE**e) for e in EXPONENTS]
+        k = self.kernel_size
+        kernel = self.param("kernel", torch_uniform, (k, k, x.shape[-1], self.features))
+        return [conv_at_scale(x, kernel, scale) for scale in self.law.scales]
 
 
 class FieldToField(nn.Module):
-    """Convolves a field with a field of kernels turned by the angle of each scale."""
+    """Convolves a field with a field of kernels turned by the angle of each scale; without bias."""
 
     features: int
+    law: ScaleAngles
+    kernel_size: int
 
     @nn.compact
     def __call__(self, u: jax.Array, v: jax.Array) -> Field:
-        shape = (KERNEL, KERNEL, u.shape[-1], self.features)
+        shape = (self.kernel_size, self.kernel_size, u.shape[-1], self.features)
         kernel_u, kernel_v = self.param("kernel_u", torch_uniform, shape), self.param("kernel_v", torch_uniform, shape)
         both, answers = jnp.concatenate([u, v], axis=-1), []
-        for e in EXPONENTS:
-            cosine, sine = math.cos(angle_of(e)), math.sin(angle_of(e))
+        for scale, angle in zip(self.law.scales, self.law.angles, strict=True):
+            cosine, sine = math.cos(angle), math.sin(angle)
             turned = [cosine * kernel_u + sine * kernel_v, cosine * kernel_v - sine * kernel_u]
-            answers.append(conv_at_scale(both, jnp.concatenate(turned, axis=2), BASE**e))
-        return strongest(answers)
+            answers.append(conv_at_scale(both, jnp.concatenate(turned, axis=2), scale))
+        return strongest(answers, self.law)
 
 
 def pool_field(u: jax.Array, v: jax.Array, window: int, padding: int = 0) -> Field:
@@ -126,47 +150,3 @@ class FieldNorm(nn.Module):
                 running.value = self.momentum * running.value + (1 - self.momentum) * unbiased
         factor = jax.lax.rsqrt(var + self.epsilon).astype(u.dtype)
         return u * factor, v * factor
-
-
-class SEVFScalar(nn.Module):
-    """Every layer lifts and keeps the magnitude, which is the strongest answer, rectified.
-
-    Maps images float [B, 28, 28, 1] to logits [B, 10]; 494,425 parameters.
-    """
-
-    resolution: int = 28
-    channels: tuple[int, ...] = CHANNELS
-    hidden: int = 256
-    dropout: float = 0.7
-
-    @nn.compact
-    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        return network(
-            images,
-            train,
-            conv=lambda features: lambda x: largest(ConvAtScales(features)(x)),
-            resolution=self.resolution,
-            channels=self.channels,
-            hidden=self.hidden,
-            dropout=self.dropout,
-            last_norm=False,
-            head_bias=True,
-        )
-
-
-class SEVFVector(nn.Module):
-    """Fields up to the head. Maps images [B, 28, 28, 1] to logits [B, 10]; 475,407 parameters, all of them trained."""
-
-    resolution: int = 28
-    channels: tuple[int, ...] = VECTOR_CHANNELS
-    hidden: int = 256
-    dropout: float = 0.7
-
-    @nn.compact
-    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        first, second, third = self.channels
-        field = pool_field(*strongest(ConvAtScales(first)(upsample(images, self.resolution))), 2)
-        field = FieldNorm()(*field, train)
-        field = FieldNorm()(*pool_field(*FieldToField(second)(*field), 2), train)
-        field = pool_field(*FieldToField(third)(*field), self.resolution // 7, padding=2)
-        return Head(self.hidden, self.dropout, use_bias=True)(magnitude(*field), train)

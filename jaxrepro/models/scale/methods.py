@@ -8,19 +8,20 @@ Sosnovik et al., "Scale-Equivariant Steerable Networks" (ICLR 2020), table 2. Th
 hyper-parameters of SESN were tuned for each column of the table.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
 
-from jaxrepro.models.cnn import CNN
-from jaxrepro.models.dss import DSSScalar, DSSVector
-from jaxrepro.models.sesn_mnist import SESNScalar, SESNVector
-from jaxrepro.models.sevf import SEVFScalar, SEVFVector
-from jaxrepro.models.si_convnet import SIConvNet
-from jaxrepro.models.sicnn import SiCNN
-from jaxrepro.models.ss_cnn import SSCNN
+from jaxrepro.models.scale.cnn import CNN
+from jaxrepro.models.scale.dss import DSSScalar, DSSVector
+from jaxrepro.models.scale.sesn import SESN
+from jaxrepro.models.scale.sevf import SEVFScalar, SEVFVector
+from jaxrepro.models.scale.si_convnet import SIConvNet
+from jaxrepro.models.scale.sicnn import SiCNN
+from jaxrepro.models.scale.ss_cnn import SSCNN
 
 RESOLUTIONS = (28, 56)
 COLUMNS = ("28x28", "28x28+", "56x56", "56x56+")
@@ -39,7 +40,9 @@ class Method:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def _sesn(num_scales: int, scale_factor: float, sigma_min: float, mult: float, kernel_size: int) -> dict[str, Any]:
+def _sesn(
+    num_scales: int, scale_factor: float, sigma_min: float, mult: float, kernel_size: int, vector: bool = False
+) -> dict[str, Any]:
     """The basis: `scale_factor` is that of the largest scale to the smallest, `kernel_size` holds the largest."""
     return {
         "num_scales": num_scales,
@@ -47,6 +50,7 @@ def _sesn(num_scales: int, scale_factor: float, sigma_min: float, mult: float, k
         "sigma_min": sigma_min,
         "mult": mult,
         "kernel_size": kernel_size,
+        "vector": vector,
     }
 
 
@@ -60,7 +64,7 @@ MODELS: dict[str, Method] = {
     "DSS Vector": Method(DSSVector),
     "SS-CNN": Method(SSCNN),
     "SESN Scalar": Method(
-        SESNScalar,
+        SESN,
         {
             "28x28": _sesn(4, 3.0, 1.7, 1.5, 15),
             "28x28+": _sesn(4, 3.0, 1.5, 1.4, 13),
@@ -69,12 +73,12 @@ MODELS: dict[str, Method] = {
         },
     ),
     "SESN Vector": Method(
-        SESNVector,
+        SESN,
         {
-            "28x28": _sesn(3, 3.0, 1.5, 1.5, 13),
-            "28x28+": _sesn(3, 3.0, 1.5, 1.4, 15),
-            "56x56": _sesn(4, 2.0, 2.0, 1.5, 15),
-            "56x56+": _sesn(4, 2.0, 1.5, 1.4, 13),
+            "28x28": _sesn(3, 3.0, 1.5, 1.5, 13, vector=True),
+            "28x28+": _sesn(3, 3.0, 1.5, 1.4, 15, vector=True),
+            "56x56": _sesn(4, 2.0, 2.0, 1.5, 15, vector=True),
+            "56x56+": _sesn(4, 2.0, 1.5, 1.4, 13, vector=True),
         },
     ),
 }
@@ -92,8 +96,9 @@ def make_model(method: str, resolution: int = 28, tuned_with_zoom: bool = False,
       method: a key of `MODELS`.
       resolution: 28 or 56; the network enlarges its 28×28 input itself.
       tuned_with_zoom: whether hyper-parameters are those found with scaling augmentation (they differ for SESN only).
-      changes: other fields of the module, such as fewer channels.
+      changes: other fields of the module or of its frame, such as fewer channels.
     """
     chosen = MODELS[method]
-    settings = chosen.settings.get(column_of(resolution, tuned_with_zoom), {})
-    return chosen.module(resolution=resolution, **{**settings, **changes})
+    of_frame = {k: changes.pop(k) for k in ("channels", "hidden", "dropout") if k in changes}
+    model = chosen.module(**{**chosen.settings.get(column_of(resolution, tuned_with_zoom), {}), **changes})
+    return model.clone(frame=dataclasses.replace(model.frame, resolution=resolution, **of_frame))

@@ -1,7 +1,9 @@
-"""SiCNN: one column of layers per scale, all with the same kernels, resized.
+"""One kernel in several sizes, each for its own group of channels: the layer of SiCNN.
+
+    y = SiConv(32, scales=(0.5, 1.0, 2.0), kernel_size=7)(x)      # [B, H, W, 3 * I] to [B, H, W, 3 * 32]
 
 Xu et al., "Scale-Invariant Convolutional Neural Networks" (arXiv 1411.6369), as reimplemented in the code released with
-SESN: a column is a group of channels, and the columns meet in a maximum behind the last stage.
+SESN (Sosnovik et al., ICLR 2020).
 """
 
 import math
@@ -12,16 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrepro.layers import conv2d
-from jaxrepro.layers.maximum import largest
+from jaxrepro.layers.conv import conv2d
 from jaxrepro.layers.resample import fit, linear_matrix, nearest_matrix
-from jaxrepro.models.mnist_frame import CHANNELS, network, torch_uniform
-
-SCALES = (0.3, 0.45, 0.67, 1.0, 1.49, 2.23, 3.33)
-KERNEL = 7
+from jaxrepro.layers.torch_init import torch_uniform
 
 
-def resizing(scale: float, largest: float, kernel_size: int = KERNEL) -> np.ndarray:
+def resizing(scale: float, largest: float, kernel_size: int) -> np.ndarray:
     """Returns float32 [size, kernel_size], which resizes a kernel along one axis, inside a canvas for the largest one.
 
     The kernel stands in the middle of `size` = kernel_size + 2 ceil((floor(kernel_size * largest) - kernel_size) / 2)
@@ -50,47 +48,26 @@ def resized_kernel(kernel: jax.Array, matrix: np.ndarray) -> jax.Array:
 class SiConv(nn.Module):
     """Convolves each group of channels, one per scale, with its own size of the shared kernels.
 
-    Maps [B, H, W, S * I] to [B, H, W, S * features], S scales one after the other. Taps that are zero by construction
-    are left out: at scale 0.3 two by two of 23 by 23 remain.
+    Maps [B, H, W, S * I] to [B, H, W, S * features], S scales one after the other, without bias. Taps that are zero by
+    construction are left out: of 7×7 kernels at scale 0.3 two by two of 23 by 23 remain.
+
+    Attributes:
+      scales: of the kernels, 1 = kernel_size.
     """
 
     features: int
-    scales: Sequence[float] = SCALES
+    scales: Sequence[float]
+    kernel_size: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        groups = jnp.split(x, len(self.scales), axis=-1)
-        kernel = self.param("kernel", torch_uniform, (KERNEL, KERNEL, groups[0].shape[-1], self.features))
+        groups, k = jnp.split(x, len(self.scales), axis=-1), self.kernel_size
+        kernel = self.param("kernel", torch_uniform, (k, k, groups[0].shape[-1], self.features))
         outputs = []
         for scale, group in zip(self.scales, groups, strict=True):
-            matrix = resizing(scale, max(self.scales))
+            matrix = resizing(scale, max(self.scales), k)
             rows = np.flatnonzero(matrix.any(axis=1))
             first, last, centre = rows[0], rows[-1], len(matrix) // 2
             pads = (int(centre - first), int(last - centre))
             outputs.append(conv2d(group, resized_kernel(kernel, matrix[first : last + 1]), padding=(pads, pads)))
         return jnp.concatenate(outputs, axis=-1)
-
-
-class SiCNN(nn.Module):
-    """Maps images float [B, 28, 28, 1] to logits [B, 10]; 496,639 parameters."""
-
-    resolution: int = 28
-    channels: tuple[int, ...] = CHANNELS
-    hidden: int = 256
-    dropout: float = 0.7
-    scales: tuple[float, ...] = SCALES
-
-    @nn.compact
-    def __call__(self, images: jax.Array, train: bool) -> jax.Array:
-        num_scales = len(self.scales)
-        return network(
-            images,
-            train,
-            conv=lambda features: SiConv(features, self.scales),
-            resolution=self.resolution,
-            channels=self.channels,
-            hidden=self.hidden,
-            dropout=self.dropout,
-            lift=lambda x: jnp.tile(x, num_scales),
-            project=lambda x: largest(jnp.split(x, num_scales, axis=-1)),
-        )

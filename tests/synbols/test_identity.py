@@ -1,0 +1,185 @@
+"""An edited sampler is refused, whether its file is whole or was interrupted; a file never holds samples of two."""
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxrepro.errors import UserError
+from jaxrepro.synbols import Gradient, LogNormal, SolidColor, attribute_sampler, flatten_mask, write_dataset
+from jaxrepro.synbols.generate import Recipe, generate_file, merge_files
+from jaxrepro.synbols.identity import probe
+from jaxrepro.synbols.predefined import Dataset
+from jaxrepro.synbols.storage import header_of, open_file, read
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = re.search(r"```python\n(# words\.py[^\n]*\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+
+# Kills itself, as kill -9 would, when the first piece is there.
+KILL = """
+import os, signal
+from jaxrepro.synbols import blocks
+save, count = blocks.save, []
+def killing(path, block):
+    save(path, block)
+    count.append(path)
+    if len(count) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+blocks.save = killing
+"""
+
+
+def words(folder, edit=lambda text: text, before: str = "") -> subprocess.CompletedProcess:
+    """Runs the README's words.py, edited."""
+    text = EXAMPLE.replace("workers=2", "workers=1").replace("1000", "600")  # two pieces
+    (folder / "words.py").write_text(before + edit(text))
+    command = [sys.executable, "words.py"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT})
+
+
+def smaller(text):
+    assert "0.9 if word" in text
+    return text.replace("0.9 if word", "0.8 if word")
+
+
+def test_an_edited_words_py_is_refused_when_its_file_is_there(tmp_path):
+    assert words(tmp_path).returncode == 0
+    before = (tmp_path / "words.h5").read_bytes()
+    assert words(tmp_path).returncode == 0  # unchanged: it is there
+    done = words(tmp_path, smaller)
+    assert done.stderr.splitlines()[-1].endswith(
+        "UserError: words.h5 exists with other content: its sampler draws other samples (was the function edited?); "
+        "delete it or choose another name"
+    )
+    assert (tmp_path / "words.h5").read_bytes() == before
+
+
+def test_an_edited_words_py_does_not_continue_what_was_killed(tmp_path):
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert words(whole).returncode == 0
+    assert words(tmp_path, before=KILL).returncode == -9
+    assert not (tmp_path / "words.h5").exists()
+    assert len(list((tmp_path / "words.h5.partial").glob("*.npz"))) == 1
+    done = words(tmp_path, smaller)
+    assert "is an unfinished run of something else: its sampler draws other samples" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "words.h5").exists()
+    assert words(tmp_path).returncode == 0  # the first one again
+    assert (tmp_path / "words.h5").read_bytes() == (whole / "words.h5").read_bytes()
+
+
+def rare(rng, scale):
+    """A sampler whose scale differs for few samples, which the probe of the header does not happen to hold."""
+    is_rare = rng.random() < 0.01
+    return attribute_sampler(char="a", scale=scale if is_rare else 0.5, resolution=8)(rng)
+
+
+def test_an_edit_of_rare_samples_is_found_in_what_an_interrupted_call_left(tmp_path, monkeypatch):
+    from jaxrepro.synbols import identity, storage
+
+    made, edited = (functools.partial(rare, scale=s) for s in (0.6, 0.7))
+    monkeypatch.setattr(identity, "_PROBED", 10)
+    out, write = tmp_path / "a.h5", storage.write_file
+
+    def killed(path, header, blocks, *more):
+        for _ in blocks:
+            pass
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "write_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(out, made, 600)
+    monkeypatch.setattr(storage, "write_file", write)
+    with pytest.raises(
+        UserError, match=r"a\.h5\.partial holds other samples than are drawn now: number \d+ has scale 0.6"
+    ):
+        write_dataset(out, edited, 600)
+    assert not out.exists()
+    write_dataset(out, made, 600)
+    assert {row["scale"] for row in read(out)[2]} == {0.5, 0.6}
+
+
+def bright(rng):
+    return (1.0, 1.0, 1.0)
+
+
+def dark(rng):
+    return (0.2, 0.0, 0.0)
+
+
+def test_edits_that_only_pixels_show_are_found_by_rendering_a_sample(tmp_path):
+    bright.__qualname__ = dark.__qualname__ = "color"
+
+    def write(color):
+        gradient = Gradient(random_color=color)
+        sampler = attribute_sampler(char="a", background=gradient, max_contrast=False, inverse_color=False)
+        return write_dataset(tmp_path / "a.h5", sampler, 20)
+
+    write(bright)
+    write(bright)
+    with pytest.raises(UserError, match=r"a\.h5 holds other samples .* number 0 has another image"):
+        write(dark)
+
+
+def test_declared_samplers_are_compared_by_what_they_declare(tmp_path):
+    def write(**attributes):
+        return write_dataset(tmp_path / "a.h5", attribute_sampler(char="a", **attributes), 20)
+
+    write(scale=LogNormal(0.6, 0.1))
+    with open_file(tmp_path / "a.h5") as file:
+        header = header_of(file)
+    assert header.probe == ""
+    assert '"scale": {"median": 0.6, "std": 0.1, "type": "LogNormal"}' in header.sampler
+    with pytest.raises(UserError, match=r"other content: sampler sampler\.scale\.median 0\.6, not 0\.7; delete it"):
+        write(scale=LogNormal(0.7, 0.1))
+    with pytest.raises(UserError, match=r"sampler sampler\.foreground"):
+        write(scale=LogNormal(0.6, 0.1), foreground=SolidColor((1, 0, 0)))
+
+
+def test_another_aggregator_of_masks_is_another_file(tmp_path):
+    sampler = attribute_sampler(char="a")
+    write_dataset(tmp_path / "a.h5", sampler, 20)
+    with pytest.raises(UserError, match="other content: sampler mask_aggregator"):
+        write_dataset(tmp_path / "a.h5", sampler, 20, mask_aggregator=flatten_mask)
+
+
+def changing(rng):
+    return attribute_sampler(char="a", scale=float(np.random.default_rng().random()) + 0.1)(rng)
+
+
+def test_a_sampler_that_draws_from_something_else_is_refused(tmp_path):
+    with pytest.raises(UserError, match="the sampler function changing draws something else from the same generator"):
+        write_dataset(tmp_path / "a.h5", changing, 20)
+    assert os.listdir(tmp_path) == []
+
+
+def test_shards_of_an_edited_sampler_are_not_merged(tmp_path):
+    for i, scale in enumerate((0.5, 0.6)):
+        made = Dataset(functools.partial(sized, scale=scale), (), ())
+        generate_file(Recipe("own", make=lambda name, made=made: made), 20, tmp_path / f"{i}.h5", shard=(i, 2))
+    with pytest.raises(UserError, match="are not shards of one dataset: its sampler draws other samples"):
+        merge_files([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "a.h5")
+
+
+def sized(rng, scale):
+    return attribute_sampler(char="a", scale=scale)(rng)
+
+
+def test_the_probe_is_spread_over_the_dataset():
+    def late(rng, scale):
+        return attribute_sampler(char="a", scale=scale)(rng)
+
+    one, other = (Dataset(functools.partial(late, scale=s), (), ()) for s in (0.5, 0.6))
+    assert probe(one, 0, 5) != probe(other, 0, 5)
+    assert probe(one, 0, 5) == probe(one, 0, 5) != probe(one, 1, 5)
+    assert probe(Dataset(attribute_sampler(), (), ()), 0, 5) == ""
+
+
+def test_what_is_no_image_is_named(tmp_path):
+    with pytest.raises(UserError, match="the sampler gave None; it must give an Image"):
+        write_dataset(tmp_path / "a.h5", lambda rng: None, 20)

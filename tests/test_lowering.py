@@ -1,0 +1,77 @@
+"""Every config's training program is one that accelerators take, shown on a machine that has none.
+
+It is lowered, not compiled: for NVIDIA GPUs and for TPUs, with the sizes of the preset and a few made-up images.
+"""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrepro import config_file, loop, registry
+from jaxrepro.config import SeedMode, parse
+
+ROOT = Path(__file__).parent.parent
+NUM_ROWS = 130  # images of every split
+
+
+def programs():
+    """Yields every config file and preset, "configs/yoto_cifar.py:smoke"; all but paper and smoke marked slow."""
+    for file in sorted((ROOT / "configs").glob("[a-z]*.py")):
+        for preset in ("paper", *config_file.load_module(str(file)).PRESETS):
+            marks = () if preset in ("paper", "smoke") else pytest.mark.slow
+            yield pytest.param(f"configs/{file.name}:{preset}", marks=marks)
+
+
+def image_shape(config):
+    """Returns the shape of the images that a config's data has, (height, width, channels)."""
+    if config.experiment == "yoto":
+        return tuple(config.model.image_shape)
+    if config.experiment == "dcgan":
+        return (config.model.image_size, config.model.image_size, config.model.image_channels)
+    if config.experiment == "sesn":
+        return (28, 28, 1)
+    return (config.task.image_size, config.task.image_size, 1 if "-bw" in config.data.source else 3)
+
+
+def without_data(config, path):
+    """Returns overrides that give a config made-up images of the right shape, and as few as its protocol allows."""
+    num_classes = config.task.num_classes if "task" in config else 10
+    arrays = {}
+    for split in ("train", "valid", "test"):
+        arrays[f"{split}_images"] = np.zeros((NUM_ROWS, *image_shape(config)), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(NUM_ROWS) % num_classes
+    np.savez(path, **arrays)
+    changes = {"data.source": f"npz:{path}"}
+    changes |= {f"data.{split}": split for split in ("train", "valid", "test")}
+    if "task" in config:
+        changes |= {"task.trim": (), "task.label": "label"}
+    if "realisation" in config:
+        changes |= {f"realisation.num_{split}": 40 for split in ("train", "valid", "test")}
+        changes |= {"realisation.test_source": ""}
+    if config.experiment == "dcgan":
+        changes |= {"eval.features.source": "", "eval.judge": "", "eval.arithmetic.concepts": ()}
+    return changes
+
+
+@pytest.mark.parametrize("name", list(programs()))
+def test_the_training_program_of_a_preset_lowers_for_accelerators(name, tmp_path, monkeypatch):
+    values = config_file.load(str(ROOT / name))
+    for key, value in without_data(values, tmp_path / "images.npz").items():
+        config_file.set_value(values, key, value)
+    module = registry.find(values.experiment)
+    config = parse(module.Config, values)
+    monkeypatch.setenv("JAXREPRO_DATA", str(tmp_path))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # everything that a layer or the loop asks
+    run = loop.Run(config, module.build(config))
+    assert run.program.mode == (SeedMode.UNROLL if len(config.seeds) == 1 else SeedMode.VMAP)
+    traced = run.program.trace(run.upload()["train"])
+    for platform in ("cuda", "tpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        calls = set(re.findall(r"custom_call @(\w+)", text))
+        assert not [c for c in calls if "callback" in c.lower()], calls
+        assert "stablehlo.convolution" in text or getattr(config.model, "name", "") == "MLP"
+        assert "stablehlo.fft" not in text
+        assert len(text) < 2_000_000  # no large constant
