@@ -193,7 +193,7 @@ def _is_array_record(builder: Any) -> bool:
 
 
 def _unreadable(folder: Path, error: Exception) -> UserError:
+    reason = f"{type(error).__name__}: {error}".split(": b'")[0][:200]  # without the bytes that Grain quotes
     return UserError(
-        f"the prepared copy {folder} cannot be read ({type(error).__name__}: {error}); "
-        "put a whole copy there, or delete it to prepare it anew"
+        f"the prepared copy {folder} cannot be read ({reason}); put a whole copy there, or delete it to prepare it anew"
     )

@@ -58,7 +58,7 @@ def test_a_vmapped_axis_of_keys_gives_what_each_key_gives_alone(name):
     keys, images = jax.random.split(KEY, 3), noise(4, 12, 12, 3)
     together = jax.vmap(OPERATIONS[name], in_axes=(0, None))(keys, images)
     for key, out in zip(keys, together):
-        np.testing.assert_allclose(out, OPERATIONS[name](key, images), atol=1e-6)
+        np.testing.assert_allclose(out, OPERATIONS[name](key, images), atol=1e-5)  # a warp of a map computed in float32
 
 
 def test_a_crop_is_a_window_of_the_padded_image():

@@ -100,8 +100,9 @@ def test_a_tfrecord_cut_short_is_a_user_error(copy):
     tiny_tfds.turn_into_tfrecord(copy)
     shard = next(copy.glob("*-train.*"))
     shard.write_bytes(shard.read_bytes()[:-10])
-    with pytest.raises(UserError, match="cut short"):
+    with pytest.raises(UserError, match="Not a valid TFRecord") as raised:
         load_dataset("tfds:cifar10")["train"].arrays()
+    assert len(str(raised.value)) < 600, "the bytes of the record are no part of the message"
 
 
 def test_a_copy_with_fewer_examples_than_it_says_is_a_user_error(copy):
