@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrepro.layers import Conv, conv, pooling
+from jaxrepro.layers import Conv, conv
 from jaxrepro.layers.batch_norm import BatchNorm
+from jaxrepro.models import few_shot as models
 from jaxrepro.models.few_shot import Encoder, Learner, RelationModule, RelationNet
 from jaxrepro.training.few_shot import ModelAgnostic, PrototypicalNetwork, RelationNetwork, cross_entropy
 
@@ -224,7 +225,7 @@ def test_the_outer_gradient_of_the_learner_is_that_of_xlas_own_convolutions_and_
     distance = max(float(jnp.abs(a - b).max()) for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(other)))
     assert distance > 1e-3, "the second order must matter for this test to say anything"
     monkeypatch.setattr(conv, "_on_cpu", lambda: False)
-    monkeypatch.setattr(pooling, "max_pool", nn.max_pool)
+    monkeypatch.setattr(models, "max_pool", nn.max_pool)
     plain = jax.jit(jax.grad(lambda p: loss(p)))(variables["params"])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5), ours, plain)
 
