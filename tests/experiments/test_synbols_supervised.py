@@ -411,7 +411,7 @@ def test_the_partition_out_of_distribution_is_drawn(tmp_path):
     (test,) = experiment.evaluators
     state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
     found = test.fn(state, jax.tree.map(jnp.asarray, test.arrays), at_end())
-    assert set(found.pictures) == {"confusion", "mistakes", "split"}
+    assert set(found.pictures) == {"confusion", "mistakes", "most_confused", "split"}
     assert found.records[0].table == "table2"
 
 
