@@ -275,6 +275,23 @@ def is_pattern(text: str) -> bool:
 
 
 @dataclass(frozen=True)
+class EnergyConfig:
+    """For the estimate of a run's cost.
+
+    Attributes:
+      watts: drawn by the device while it computes, a figure you state.
+      grams_per_kwh: carbon dioxide emitted per kilowatt-hour of electricity.
+    """
+
+    watts: float = 300.0
+    grams_per_kwh: float = 26.0
+
+    def __post_init__(self):
+        check(self.watts > 0, f"watts is {self.watts}; it must be positive")
+        check(self.grams_per_kwh >= 0, f"grams_per_kwh is {self.grams_per_kwh}; it must be 0 or more")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The sections that every experiment has. An experiment's own config extends this one.
 

@@ -14,6 +14,7 @@ from jaxrepro.errors import unknown
 EXPERIMENTS = {
     "dcgan": "jaxrepro.experiments.dcgan",
     "sesn": "jaxrepro.experiments.sesn",
+    "synbols_few_shot": "jaxrepro.experiments.synbols_few_shot",
     "synbols_ood": "jaxrepro.experiments.synbols_supervised",
     "synbols_supervised": "jaxrepro.experiments.synbols_supervised",
     "yoto": "jaxrepro.experiments.yoto",
