@@ -1,4 +1,4 @@
-"""Measures the table from which `jaxrepro.layers.cpu.choose` picks a convolution's strategy; three minutes.
+"""Measures the table from which `jaxrepro.layers.cpu.choose` picks a convolution's strategy.
 
     python benchmarks/conv_costs.py [--only=result] [--out=jaxrepro/layers/cpu/costs.csv]
 
