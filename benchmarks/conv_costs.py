@@ -1,4 +1,4 @@
-"""Measures the table from which `jaxrepro.layers.cpu.choose` picks a convolution's strategy; three minutes.
+"""Measures the table from which `jaxrepro.layers.cpu.choose` picks a convolution's strategy.
 
     python benchmarks/conv_costs.py [--only=result] [--out=jaxrepro/layers/cpu/costs.csv]
 
@@ -64,11 +64,12 @@ def programs(task: Task, geometry: Geometry, num_in: int, num_out: int, batch: i
     kernel = jnp.asarray(draw((*geometry.kernel, num_in, num_out))) * 0.01
     g = jnp.asarray(draw((batch, *geometry.out, num_out)))
 
-    def result(compute):  # every step depends on the one before, so that nothing moves out of the loop
-        return lambda carry: (carry[0] + 1e-9 * carry[1][0, 0, 0], compute(x, carry[0], geometry))
+    # Every step depends on the one before, so that nothing moves out of the loop.
+    def result(compute):
+        return lambda carry: (carry[0] + 1e-9, compute(x * carry[0], kernel * carry[0], geometry))
 
     def kernel_gradient(compute):
-        return lambda carry: (carry[0] + 1e-9, compute(x, g * carry[0], geometry))
+        return lambda carry: (carry[0] + 1e-9, compute(x * carry[0], g * carry[0], geometry))
 
     def training(carry):
         kernel, images, _ = carry
@@ -78,7 +79,7 @@ def programs(task: Task, geometry: Geometry, num_in: int, num_out: int, batch: i
 
     y = jnp.zeros_like(g)
     steps = {
-        Task.RESULT: {s: (result(f), (kernel, y)) for s, f in correlate.RESULTS.items()},
+        Task.RESULT: {s: (result(f), (jnp.float32(1), y)) for s, f in correlate.RESULTS.items()},
         Task.KERNEL_GRADIENT: {
             s: (kernel_gradient(f), (jnp.float32(1), jnp.zeros_like(kernel)))
             for s, f in correlate.KERNEL_GRADIENTS.items()
