@@ -12,6 +12,7 @@ import pytest
 
 from jaxrepro import config_file, loop, registry
 from jaxrepro.config import SeedMode, parse
+from jaxrepro.data.rounds import Rounds
 
 ROOT = Path(__file__).parent.parent
 NUM_ROWS = 130  # images of every split
@@ -33,6 +34,8 @@ def image_shape(config):
         return (config.model.image_size, config.model.image_size, config.model.image_channels)
     if config.experiment == "sesn":
         return (28, 28, 1)
+    if config.experiment in ("synbols_trunk", "synbols_active_learning", "synbols_few_shot"):
+        return (16, 16, 3) if "resolution=16" in config.data.source else (32, 32, 3)
     return (config.task.image_size, config.task.image_size, 1 if "-bw" in config.data.source else 3)
 
 
@@ -43,10 +46,18 @@ def without_data(config, path):
     for split in ("train", "valid", "test"):
         arrays[f"{split}_images"] = np.zeros((NUM_ROWS, *image_shape(config)), np.uint8)
         arrays[f"{split}_labels"] = np.arange(NUM_ROWS) % num_classes
+    if config.experiment == "synbols_few_shot":  # thirty characters in thirty fonts
+        rows = np.arange(900)
+        arrays = {"train_images": np.zeros((900, *image_shape(config)), np.uint8)}
+        arrays |= {"train_char": rows % 30, "train_font": rows // 30}
     np.savez(path, **arrays)
     changes = {"data.source": f"npz:{path}"}
     changes |= {f"data.{split}": split for split in ("train", "valid", "test")}
-    if "task" in config:
+    if config.experiment == "synbols_active_learning":
+        rounds = Rounds(100, config.active.queries, config.active.epochs, config.train.batch_size)
+        changes |= {"active.initial": 100, "train.duration": f"{rounds.end_of(0)} steps"}
+        changes |= {"task.flag": "none", "trunk.weights": ""}
+    elif "task" in config:
         changes |= {"task.trim": (), "task.label": "label"}
     if "realisation" in config:
         changes |= {f"realisation.num_{split}": 40 for split in ("train", "valid", "test")}

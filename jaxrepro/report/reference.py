@@ -19,9 +19,10 @@ COUNTS = {
     "num_classes": "classes",
     "num_train": "training images",
     "num_valid": "validation images",
+    "num_pool": "images in the pool",
     "num_test": "test images",
 }
-TOLERANCE = {"num_train": 0.02, "num_valid": 0.02, "num_test": 0.02}  # parts by percentiles, or balanced by class
+TOLERANCE = {name: 0.02 for name in COUNTS if name != "num_classes"}  # parts by percentiles, or balanced by class
 
 
 class PublishedSource(StrEnum):

@@ -17,6 +17,14 @@ LIME, PINK, STONE, SLATE, GREY, LIGHT = "#65a30d", "#be185d", "#78716c", "#47556
 SPLITS = {"train": GREY, "valid": AMBER, "test": BLUE}
 # Who measured a number: marker and colour. Column labels of the tables begin with these words.
 SOURCES = {"ours": ("o", BLUE), "paper": ("D", SLATE), "repository": ("s", AMBER), "reproduction": ("^", GREEN)}
+# Methods of active learning.
+ACQUISITION = {
+    "BALD": BLUE,
+    "P-Entropy": RED,
+    "Random": GREY,
+    "BALD Calibrated": CYAN,
+    "Entropy Calibrated": AMBER,
+}
 TITLE = {"loc": "left", "fontsize": 11, "fontweight": "bold"}
 BAND = {"alpha": 0.18, "linewidth": 0}
 

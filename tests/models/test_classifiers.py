@@ -292,7 +292,7 @@ def torchvision_forward(weights, images):
 
 @pytest.fixture(scope="module")
 def tiny_vgg():
-    model = vgg.VGG16(6, blocks=TINY_BLOCKS, hidden=8)
+    model = vgg.VGG16(6, blocks=TINY_BLOCKS, hidden_size=8)
     weights = torchvision_weights([c for block in TINY_BLOCKS for c in block], 8, 6)
     return model, first_variables(model, (32, 32, 3))["params"], weights
 
