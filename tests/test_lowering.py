@@ -49,7 +49,7 @@ def without_data(config, path):
     if config.experiment == "synbols_few_shot":  # thirty characters in thirty fonts
         rows = np.arange(900)
         arrays = {"train_images": np.zeros((900, *image_shape(config)), np.uint8)}
-        arrays |= {"train_char": rows % 30, "train_font": rows // 30}
+        arrays |= {"train_label": rows % 30, "train_font": rows // 30}
     np.savez(path, **arrays)
     changes = {"data.source": f"npz:{path}"}
     changes |= {f"data.{split}": split for split in ("train", "valid", "test")}
