@@ -248,12 +248,17 @@ class OptimConfig:
         """Refuses fields that would have no effect, or two that do the same."""
         for name, schedule in (
             ("drops", Schedule.DROPS),
+            ("drop_factor", Schedule.DROPS),
             ("linear_tail", Schedule.LINEAR_TAIL),
             ("plateau", Schedule.PLATEAU),
         ):
             default = type(self).__dataclass_fields__[name].default
             unused = self.schedule != schedule and getattr(self, name) != default
-            check(not unused, f"{name} needs schedule={str(schedule)!r}; schedule is {str(self.schedule)!r}")
+            usual = default if isinstance(default, float | tuple) else "its defaults"
+            check(
+                not unused,
+                f"{name} needs schedule={str(schedule)!r}; schedule is {str(self.schedule)!r}: set {name} to {usual}",
+            )
         check(self.schedule != Schedule.DROPS or self.drops, "drops is (); schedule='drops' needs durations in it")
         unused = {OptimizerName.ADAM: ("momentum", "nesterov"), OptimizerName.SGD: ("b1", "b2", "eps")}[self.name]
         for name in unused:
