@@ -35,7 +35,7 @@ def test_a_cell_stands_beside_the_papers_and_one_on_other_data_is_kept_apart(tmp
     printed = capsys.readouterr().out
     assert "97.50" in printed
     assert "98.00 ± 0.08" in printed
-    assert "num images 60000 instead of 1000000" in printed
+    assert "60,000 instead of 1,000,000 images in all" in printed
 
 
 def test_of_a_search_the_best_mean_validation_accuracy_is_reported_for_each_attribute(tmp_path, capsys):
