@@ -1,6 +1,6 @@
 """Measures `jaxrepro.layers` convolutions against XLA's own and, where it is installed, PyTorch.
 
-    python benchmarks/conv.py [--quick] [--only=3x3] [--out=benchmarks/results/conv-cpu.json]
+    python benchmarks/conv.py [--quick] [--only=3x3] [--no_xla] [--out=benchmarks/results/conv-cpu.json]
 
 Every shape is timed forward and forward + backward, called step by step ("outside") and inside `lax.scan`
 ("inside"), because XLA's CPU backend picks other layouts there. A step feeds its results into the next one,
@@ -57,6 +57,17 @@ class Shape(NamedTuple):
 
 
 SHAPES = (
+    Shape(3, 32, 3, 64, batch=64, needs_dx=False),
+    Shape(3, 32, 64, 64, batch=64),
+    Shape(3, 16, 64, 128, batch=64),
+    Shape(3, 16, 128, 128, batch=64),
+    Shape(3, 8, 128, 256, batch=64),
+    Shape(3, 4, 256, 512, batch=64),
+    Shape(3, 4, 512, 512, batch=64),
+    Shape(3, 2, 512, 512, batch=64),
+    Shape(3, 32, 16, 64, batch=64),
+    Shape(3, 32, 32, 64, strides=2, batch=64),
+    Shape(3, 16, 128, 256, strides=2, batch=64),
     Shape(7, 14, 32, 63),
     Shape(7, 28, 1, 32, needs_dx=False),
     Shape(3, 32, 64, 64),
@@ -77,7 +88,7 @@ SHAPES = (
     Shape(4, 16, 128, 64, strides=2, batch=64, transposed=True),
     Shape(4, 32, 64, 3, strides=2, batch=64, transposed=True),
 )
-QUICK = tuple(s for s in SHAPES if s.kernel < 15 and s.num_in < 128)
+QUICK = tuple(s for s in SHAPES if s.kernel < 15)
 
 
 def xla_conv(x: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
@@ -192,7 +203,7 @@ def torch_steps(torch, shape: Shape, backward: bool, channels_last: bool):
     return run
 
 
-def variants(shape: Shape, peer: TorchPeer | None) -> tuple[dict, dict]:
+def variants(shape: Shape, peer: TorchPeer | None, with_xla: bool) -> tuple[dict, dict]:
     """Returns {name: callable} to time, and {name: ms per step} of what was extrapolated instead."""
     ours, theirs = (conv_transpose2d, xla_conv_transpose) if shape.transposed else (conv2d, xla_conv)
     timed, extrapolated = {}, {}
@@ -200,15 +211,16 @@ def variants(shape: Shape, peer: TorchPeer | None) -> tuple[dict, dict]:
         backward = direction == "fwd+bwd"
         for place in ("outside", "inside"):
             timed[f"ours {place} {direction}"] = jax_variant(ours, shape, backward, place == "inside")
-        timed[f"xla outside {direction}"] = jax_variant(theirs, shape, backward, False)
-        name = f"xla inside {direction}"
-        probe = jax_variant(theirs, shape._replace(batch=PROBE_BATCH), backward, True)
-        probe()
-        estimate = seconds(probe) * shape.batch / PROBE_BATCH
-        if estimate > SLOW_S:
-            extrapolated[name] = 1e3 * estimate / SCAN_STEPS
-        else:
-            timed[name] = jax_variant(theirs, shape, backward, True)
+        if with_xla:
+            timed[f"xla outside {direction}"] = jax_variant(theirs, shape, backward, False)
+            name = f"xla inside {direction}"
+            probe = jax_variant(theirs, shape._replace(batch=PROBE_BATCH), backward, True)
+            probe()
+            estimate = seconds(probe) * shape.batch / PROBE_BATCH
+            if estimate > SLOW_S:
+                extrapolated[name] = 1e3 * estimate / SCAN_STEPS
+            else:
+                timed[name] = jax_variant(theirs, shape, backward, True)
         if peer is not None:
             timed[f"torch nchw {direction}"] = peer.variant(shape, backward, False)
             timed[f"torch nhwc {direction}"] = peer.variant(shape, backward, True)
@@ -242,9 +254,9 @@ def busy_seconds() -> float:
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(shape: Shape, peer: TorchPeer | None, repetitions: int, budget_s: float, patience_s: float) -> dict:
+def measure(shape: Shape, variants: tuple[dict, dict], repetitions: int, budget_s: float, patience_s: float) -> dict:
     """Times every variant of one shape in turn, `repetitions` times or until it used its budget."""
-    timed, extrapolated = variants(shape, peer)
+    timed, extrapolated = variants
     spent = {name: [] for name in timed}
     for function in timed.values():
         function()  # compiles
@@ -268,10 +280,11 @@ def ratios(ms: dict[str, float]) -> dict[str, float]:
     """Our times over the better of XLA's two, and over the better of PyTorch's two layouts."""
     result = {}
     for direction in ("fwd", "fwd+bwd"):
-        xla = min(ms[f"xla {place} {direction}"] for place in ("outside", "inside"))
+        xla = [ms[name] for place in ("outside", "inside") if (name := f"xla {place} {direction}") in ms]
         for place in ("outside", "inside"):
             ours = ms[f"ours {place} {direction}"]
-            result[f"{place}/xla {direction}"] = ours / xla
+            if xla:
+                result[f"{place}/xla {direction}"] = ours / min(xla)
             if HAS_TORCH:
                 peer = min(ms[f"torch {layout} {direction}"] for layout in ("nchw", "nhwc"))
                 result[f"{place}/torch {direction}"] = ours / peer
@@ -298,6 +311,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer shapes and repetitions")
     parser.add_argument("--only", default="", help="only shapes whose name contains this")
+    parser.add_argument("--no_xla", action="store_true", help="leave XLA's own convolutions out, which take longest")
     parser.add_argument("--patience", type=float, default=1.0, help="seconds to wait for an idle machine")
     parser.add_argument("--out", type=Path, help="write the results here as JSON")
     args = parser.parse_args()
@@ -320,7 +334,8 @@ def main() -> None:
         "out/xla | in/xla | out/torch | in/torch |"
     )
     for shape in shapes:
-        result = measure(shape, peer, 4 if args.quick else 6, 1.0 if args.quick else 1.5, args.patience)
+        repetitions, budget_s = (4, 1.0) if args.quick else (6, 1.5)
+        result = measure(shape, variants(shape, peer, not args.no_xla), repetitions, budget_s, args.patience)
         report["results"][str(shape)] = result
         print_row(shape, result)
         jax.clear_caches()

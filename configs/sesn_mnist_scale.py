@@ -8,7 +8,9 @@ python launch.py --config=configs/sesn_mnist_scale.py --sweep     # all cells of
 
 from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig
 from jaxrepro.config_file import make_config
-from jaxrepro.experiments.sesn import AugmentConfig, Config, ModelConfig, RealisationConfig
+from jaxrepro.data.mnist_scale import RealisationConfig
+from jaxrepro.experiments.sesn import AugmentConfig, Config
+from jaxrepro.models.scale.methods import MethodsConfig
 
 PAPER = Config(
     experiment="sesn",
@@ -29,7 +31,7 @@ PAPER = Config(
     data=DataConfig(source="tfds:mnist"),
     realisation=RealisationConfig(num_train=10_000, num_valid=2_000, num_test=50_000, min_scale=0.3, max_scale=1.0),
     augment=AugmentConfig(zoom=()),
-    model=ModelConfig(method="SESN Scalar", resolution=28, tuned_with_zoom=False, hidden=256, dropout=0.7),
+    model=MethodsConfig(method="SESN Scalar", resolution=28, tuned_with_zoom=False, hidden=256, dropout=0.7),
     eval=EvalConfig(every="1 epochs", batch_size=500),
     log=LogConfig(every="1 epochs"),
     checkpoint=CheckpointConfig(every="5 epochs"),

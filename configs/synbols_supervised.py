@@ -14,6 +14,7 @@ rate (`MODELS` below), which the sweep sets.
 from jaxrepro.config import (
     CheckpointConfig,
     DataConfig,
+    EnergyConfig,
     EvalConfig,
     LogConfig,
     OptimConfig,
@@ -25,11 +26,10 @@ from jaxrepro.config_file import flatten, make_config
 from jaxrepro.data.pil_augment import PlusConfig
 from jaxrepro.experiments.synbols_supervised import (
     Config,
-    EnergyConfig,
-    ModelConfig,
     TaskConfig,
     Weights,
 )
+from jaxrepro.models.classifiers import ClassifierConfig
 
 SEEDS = (3, 42, 123)  # of the weights and the batches; the partition of the data is the same for all
 
@@ -52,7 +52,7 @@ PAPER = Config(
         plateau=PlateauConfig(factor=0.1, patience=10, threshold=1e-4, stop_at=1e-3),
     ),
     tested=Weights.LAST,
-    model=ModelConfig(name="Conv-4 GAP"),
+    model=ClassifierConfig(name="Conv-4 GAP"),
     data=DataConfig(source="synbols:default?num_samples=100000&auxiliary=false"),
     task=TaskConfig(column="Synbols Default 100k", label="label", num_classes=26, num_train=60_000),
     # Appendix; the strengths of the colour changes are the released code's.

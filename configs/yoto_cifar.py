@@ -8,8 +8,10 @@ python launch.py --config=configs/yoto_cifar.py:report --sweep      # figures 1a
 
 from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig
 from jaxrepro.config_file import make_config
-from jaxrepro.experiments.yoto import AugmentConfig, BetaConfig, Config
+from jaxrepro.data.augment import CropFlipConfig
+from jaxrepro.experiments.yoto import Config
 from jaxrepro.models.conv_vae import VAEConfig
+from jaxrepro.training.loss_weights import BetaConfig
 
 PAPER = Config(
     experiment="yoto",
@@ -45,7 +47,7 @@ PAPER = Config(
         film_scale=0.1,
     ),
     beta=BetaConfig(low=0.125, high=512.0, grid=tuple(2.0**n for n in range(-3, 10)), pictured=(1.0, 128.0, 512.0)),
-    augment=AugmentConfig(resize=40, flip=True),
+    augment=CropFlipConfig(resize=40, flip=True),
     eval=EvalConfig(every="10%", batch_size=500),
     log=LogConfig(every="1000 steps"),
     checkpoint=CheckpointConfig(every="10000 steps"),
@@ -56,6 +58,7 @@ PRESETS = {
         "train.duration": "100 epochs",
         "optim.schedule": "constant",
         "optim.drops": (),
+        "optim.drop_factor": 0.1,
         "model.width": 1,
         "model.hidden": 256,
         "model.condition_input": "repeated_beta",
@@ -71,6 +74,7 @@ PRESETS = {
         "optim.schedule": "cosine",
         "optim.warmup_steps": 100,
         "optim.drops": (),
+        "optim.drop_factor": 0.1,
         "optim.clip_norm": 300.0,
         "data.source": "synbols:default?num_samples=8000&auxiliary=false",
         "data.valid": "valid",

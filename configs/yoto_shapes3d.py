@@ -10,8 +10,10 @@ The training split takes 4.4 GiB: it is streamed unless config.data.resident_lim
 
 from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig
 from jaxrepro.config_file import make_config
-from jaxrepro.experiments.yoto import AugmentConfig, BetaConfig, Config
+from jaxrepro.data.augment import CropFlipConfig
+from jaxrepro.experiments.yoto import Config
 from jaxrepro.models.conv_vae import VAEConfig
+from jaxrepro.training.loss_weights import BetaConfig
 
 PAPER = Config(
     experiment="yoto",
@@ -45,7 +47,7 @@ PAPER = Config(
     ),
     # The grid goes beyond the training range on purpose.
     beta=BetaConfig(low=0.5, high=512.0, grid=tuple(2.0**n for n in range(-1, 13)), pictured=(1.0, 128.0, 512.0)),
-    augment=AugmentConfig(resize=0, flip=False),
+    augment=CropFlipConfig(resize=0, flip=False),
     eval=EvalConfig(every="10%", batch_size=500),
     log=LogConfig(every="1000 steps"),
     checkpoint=CheckpointConfig(every="10000 steps"),
@@ -56,6 +58,7 @@ PRESETS = {
         "train.duration": "100 epochs",
         "optim.schedule": "constant",
         "optim.drops": (),
+        "optim.drop_factor": 0.1,
         "model.condition_input": "repeated_beta",
         "model.film": "sigmoid",
         "checkpoint.every": "1 epochs",
@@ -66,6 +69,7 @@ PRESETS = {
         "optim.lr": 1e-3,
         "optim.schedule": "constant",
         "optim.drops": (),
+        "optim.drop_factor": 0.1,
         "data.source": "synbols:default?num_samples=2000&resolution=64",
         "data.train": "train",
         "data.valid": "valid",

@@ -248,12 +248,17 @@ class OptimConfig:
         """Refuses fields that would have no effect, or two that do the same."""
         for name, schedule in (
             ("drops", Schedule.DROPS),
+            ("drop_factor", Schedule.DROPS),
             ("linear_tail", Schedule.LINEAR_TAIL),
             ("plateau", Schedule.PLATEAU),
         ):
             default = type(self).__dataclass_fields__[name].default
             unused = self.schedule != schedule and getattr(self, name) != default
-            check(not unused, f"{name} needs schedule={str(schedule)!r}; schedule is {str(self.schedule)!r}")
+            usual = default if isinstance(default, float | tuple) else "its defaults"
+            check(
+                not unused,
+                f"{name} needs schedule={str(schedule)!r}; schedule is {str(self.schedule)!r}: set {name} to {usual}",
+            )
         check(self.schedule != Schedule.DROPS or self.drops, "drops is (); schedule='drops' needs durations in it")
         unused = {OptimizerName.ADAM: ("momentum", "nesterov"), OptimizerName.SGD: ("b1", "b2", "eps")}[self.name]
         for name in unused:
@@ -272,6 +277,23 @@ def is_pattern(text: str) -> bool:
     except re.error:
         return False
     return True
+
+
+@dataclass(frozen=True)
+class EnergyConfig:
+    """For the estimate of a run's cost.
+
+    Attributes:
+      watts: drawn by the device while it computes, a figure you state.
+      grams_per_kwh: carbon dioxide emitted per kilowatt-hour of electricity.
+    """
+
+    watts: float = 300.0
+    grams_per_kwh: float = 26.0
+
+    def __post_init__(self):
+        check(self.watts > 0, f"watts is {self.watts}; it must be positive")
+        check(self.grams_per_kwh >= 0, f"grams_per_kwh is {self.grams_per_kwh}; it must be 0 or more")
 
 
 @dataclass(frozen=True)

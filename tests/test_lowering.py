@@ -34,7 +34,7 @@ def image_shape(config):
         return (config.model.image_size, config.model.image_size, config.model.image_channels)
     if config.experiment == "sesn":
         return (28, 28, 1)
-    if config.experiment in ("synbols_trunk", "synbols_active_learning"):
+    if config.experiment in ("synbols_trunk", "synbols_active_learning", "synbols_few_shot"):
         return (16, 16, 3) if "resolution=16" in config.data.source else (32, 32, 3)
     return (config.task.image_size, config.task.image_size, 1 if "-bw" in config.data.source else 3)
 
@@ -46,6 +46,10 @@ def without_data(config, path):
     for split in ("train", "valid", "test"):
         arrays[f"{split}_images"] = np.zeros((NUM_ROWS, *image_shape(config)), np.uint8)
         arrays[f"{split}_labels"] = np.arange(NUM_ROWS) % num_classes
+    if config.experiment == "synbols_few_shot":  # thirty characters in thirty fonts
+        rows = np.arange(900)
+        arrays = {"train_images": np.zeros((900, *image_shape(config)), np.uint8)}
+        arrays |= {"train_label": rows % 30, "train_font": rows // 30}
     np.savez(path, **arrays)
     changes = {"data.source": f"npz:{path}"}
     changes |= {f"data.{split}": split for split in ("train", "valid", "test")}

@@ -8,6 +8,8 @@ the others. Give each operation its own key (`jax.random.split`). Images are flo
 otherwise.
 """
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 
@@ -82,3 +84,25 @@ def resize(images: Array, size: int, method: str = "bilinear") -> Array:
     """Scales float images [B, H, W, C] to [B, size, size, C]; shrinking is antialiased."""
     num_examples, _, _, channels = images.shape
     return jax.image.resize(images, (num_examples, size, size, channels), method)
+
+
+@dataclass(frozen=True)
+class CropFlipConfig:
+    """What happens to training images.
+
+    Attributes:
+      resize: bilinear, to this size before a random crop back to the image's size; 0 = no crop.
+      flip: horizontally, half of them.
+    """
+
+    resize: int = 40
+    flip: bool = True
+
+
+def random_crop_flip(config: CropFlipConfig, key: jax.Array, images: jax.Array) -> jax.Array:
+    """Returns images [B, H, W, C] enlarged, cropped at random to H×H, and half of them flipped, as the config says."""
+    crop_key, flip_key = jax.random.split(key)
+    size = images.shape[1]
+    if config.resize:
+        images = random_crop(crop_key, resize(images, config.resize), size)
+    return random_flip(flip_key, images) if config.flip else images

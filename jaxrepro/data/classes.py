@@ -13,6 +13,7 @@ from jaxrepro.data.dataset import Table
 from jaxrepro.data.sources import load_dataset
 from jaxrepro.data.splits import balanced_part, read_split
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.synbols.languages import language_of
 
 
 def labelled_splits(
@@ -55,3 +56,15 @@ def class_names(tables: Mapping[str, Table], label: str) -> tuple[str, ...]:
     if min(v.min() for v in values) < 0:
         raise UserError(f"{first.name} has images without a class (number -1); it cannot be classified")
     return tuple(str(i) for i in range(1 + max(int(v.max()) for v in values)))
+
+
+def language_names(symbols: Sequence[str], labels: np.ndarray) -> np.ndarray:
+    """Returns the language of the symbol of every image, text [M]; "?" where the data does not name its symbols.
+
+    Args:
+      symbols: names of the characters, () if unknown.
+      labels: int [M], numbers into `symbols`.
+    """
+    if not len(symbols):
+        return np.full(len(labels), "?")
+    return np.array([language_of(symbol) for symbol in symbols])[labels]

@@ -13,7 +13,6 @@ tutorial (preset `report`).
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import jax
@@ -31,12 +30,13 @@ from jaxrepro.evaluators.samples import GRID, Sampler
 from jaxrepro.experiment import Context, Experiment, When
 from jaxrepro.layers.guided import guided_leaky_relu
 from jaxrepro.losses import gan as losses
-from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Generator, Pixels, draw_latents
+from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Generator, draw_latents, to_range, to_uint8
 from jaxrepro.training.adversarial import (
     Apply,
     LossStatistics,
     Player,
     State,
+    Updates,
     discriminator_step,
     generate_fakes,
     generator_step,
@@ -49,16 +49,6 @@ from jaxrepro.training.precision import apply_in
 
 # With config.parallel.model_axis > 1 the widest layers, and their optimizer state, are split by output channel.
 SHARDING_RULES = ((r"(generator|discriminator)/.*(ConvTranspose_0|convs_[23])/kernel", (None, None, None, "model")),)
-
-
-class Updates(StrEnum):
-    """BOTH: every batch trains the discriminator, then the generator with the same fakes (tutorial).
-
-    ALTERNATING: batches train the generator and the discriminator in turn, each with fakes of its own (authors).
-    """
-
-    BOTH = "both"
-    ALTERNATING = "alternating"
 
 
 @dataclass(frozen=True)
@@ -111,12 +101,6 @@ def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
     return {name: variables["params"] for name, variables in init_variables(config, key).items()}
 
 
-def to_range(config: Config, images: jax.Array) -> jax.Array:
-    """Returns images [0, 255] as float32 in the data's range."""
-    images = images.astype(jnp.float32)
-    return images / 127.5 - 1 if config.model.pixels == Pixels.SIGNED else images / 255
-
-
 def make_update(config: Config, optimizer: Optimizer):
     """Returns `(state, batch, context) -> (state, metrics)`."""
     generate, discriminate = applied(config)
@@ -124,7 +108,7 @@ def make_update(config: Config, optimizer: Optimizer):
     def update(state: State, batch: Mapping[str, jax.Array], context: Context) -> tuple[State, dict]:
         rate = optimizer.rate(context.step)
         descend = functools.partial(optimizer.descend, rate=rate)
-        images = to_range(config, square(batch["image"], config.model.image_size, config.fit))
+        images = to_range(config.model, square(batch["image"], config.model.image_size, config.fit))
         labels = batch.get("label")
         z = draw_latents(config.model, context.key, len(images))
 
@@ -234,7 +218,7 @@ def make_sampler(config: Config) -> Sampler:
         variables = {"params": params, "batch_stats": batch_stats}
 
         def one(batch):
-            return to_uint8(config, generate_images(variables, *batch, train=False))
+            return to_uint8(config.model, generate_images(variables, *batch, train=False))
 
         return map_batches(one, (z, labels), config.eval.batch_size)
 
@@ -244,12 +228,6 @@ def make_sampler(config: Config) -> Sampler:
         fixed=lambda state: state.fixed_latents,
         num_labels=num_labels,
     )
-
-
-def to_uint8(config: Config, images: jax.Array) -> jax.Array:
-    """Returns images in the data's range as uint8."""
-    unit = (images + 1) / 2 if config.model.pixels == Pixels.SIGNED else images
-    return jnp.round(jnp.clip(unit, 0, 1) * 255).astype(jnp.uint8)
 
 
 def make_critic(config: Config) -> Critic:
@@ -267,7 +245,7 @@ def make_critic(config: Config) -> Critic:
             "batch_stats": state.discriminator.batch_stats,
         },
         untrained=lambda: init_variables(config, jax.random.key(0))["discriminator"],
-        inputs=functools.partial(to_range, config),
+        inputs=functools.partial(to_range, config.model),
         statistics=statistics,
         features=lambda v, inputs: apply(v, inputs, train=False, method="features"),
         guided_features=lambda v, inputs: apply_in(config.precision, guided, v, inputs, train=False, method="features"),

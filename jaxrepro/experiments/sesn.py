@@ -24,10 +24,10 @@ from jaxrepro.data import augment, mnist_scale
 from jaxrepro.data.batches import whole_epoch_weights
 from jaxrepro.data.mnist_scale import RealisationConfig
 from jaxrepro.durations import num_steps
-from jaxrepro.errors import check, unknown
+from jaxrepro.errors import check
 from jaxrepro.evaluators import equivariance
 from jaxrepro.experiment import Evaluation, Evaluator, Experiment, Record, Transition, When
-from jaxrepro.models.scale.methods import MODELS, RESOLUTIONS, column_of, make_model
+from jaxrepro.models.scale.methods import MODELS, MethodsConfig, column_of, make_model
 from jaxrepro.training.classification import (
     Score,
     Task,
@@ -40,42 +40,6 @@ from jaxrepro.training.classification import (
 )
 from jaxrepro.training.optim import make_optimizer
 from jaxrepro.training.precision import apply_in
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The networks of a run.
-
-    Attributes:
-      method: a row of table 2.
-      beside: other rows, trained in the same run.
-      resolution: 28 or 56 pixels.
-      tuned_with_zoom: take the hyper-parameters of the columns with "+" (SESN only).
-      channels: of the three stages, () = the method's own.
-      hidden: units of the dense layer.
-      dropout: probability that one of them is dropped.
-    """
-
-    method: str = "SESN Scalar"
-    beside: tuple[str, ...] = ()
-    resolution: int = 28
-    tuned_with_zoom: bool = False
-    channels: tuple[int, ...] = ()
-    hidden: int = 256
-    dropout: float = 0.7
-
-    def __post_init__(self):
-        for name in self.methods:
-            if name not in MODELS:
-                raise unknown("method in config.model:", name, MODELS)
-        check(len(set(self.methods)) == len(self.methods), f"beside is {self.beside}; a method stands there twice")
-        check(self.resolution in RESOLUTIONS, f"resolution is {self.resolution}; it must be one of {RESOLUTIONS}")
-        check(len(self.channels) in (0, 3), f"channels is {self.channels}; give three numbers, or () for the usual")
-        check(0 <= self.dropout < 1, f"dropout is {self.dropout}; it must lie in [0, 1)")
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        return (self.method, *self.beside)
 
 
 @dataclass(frozen=True)
@@ -103,7 +67,7 @@ class Config(RunConfig):
       augment: of training images.
     """
 
-    model: ModelConfig = ModelConfig()
+    model: MethodsConfig = MethodsConfig()
     realisation: RealisationConfig = RealisationConfig()
     augment: AugmentConfig = AugmentConfig()
 

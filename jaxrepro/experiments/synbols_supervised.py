@@ -21,7 +21,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrepro.config import RunConfig, Schedule
+from jaxrepro.config import EnergyConfig, RunConfig, Schedule
 from jaxrepro.data import Table, augment, make_source, pil_augment
 from jaxrepro.data.batches import whole_epoch_weights
 from jaxrepro.data.classes import class_names, held_out, labelled_splits
@@ -33,13 +33,12 @@ from jaxrepro.evaluators.class_embeddings import class_embeddings
 from jaxrepro.evaluators.classification import classifier_test
 from jaxrepro.evaluators.split_scatter import draw_splits
 from jaxrepro.experiment import Experiment, Record, Transition, When
-from jaxrepro.models.classifiers import CLASSIFIERS, make_classifier
+from jaxrepro.models.classifiers import ClassifierConfig, make_classifier
 from jaxrepro.progress import say
 from jaxrepro.training.classification import Task, end_of_epoch, init_classifier, num_parameters, train_step
 from jaxrepro.training.optim import make_optimizer
 
 TABLES = {"synbols_supervised": "table1", "synbols_ood": "table2"}  # experiment -> the paper's table
-MODELS = tuple(name for name in CLASSIFIERS if name != "VGG-16")  # the table's row VGG-16 is another network
 SPLITS = ("train", "valid", "test")
 
 
@@ -48,30 +47,6 @@ class Weights(StrEnum):
 
     LAST = "last"
     BEST = "best"
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The network.
-
-    Attributes:
-      name: a row of the table, without "+".
-      channels, max_pooling: of Conv-4, see `models.conv4`; () = as executed.
-    """
-
-    name: str = "Conv-4 GAP"
-    channels: tuple[int, ...] = ()
-    max_pooling: bool = False
-
-    def __post_init__(self):
-        if self.name not in MODELS:
-            raise unknown("name in config.model:", self.name, MODELS)
-        check(len(self.channels) in (0, 4), f"channels is {self.channels}; give four numbers, or () for the usual")
-        chosen = bool(self.channels) or self.max_pooling
-        check(
-            not chosen or self.name.startswith("Conv-4"),
-            f"name is {self.name!r}; channels and max_pooling can be chosen for Conv-4 only",
-        )
 
 
 @dataclass(frozen=True)
@@ -103,23 +78,6 @@ class TaskConfig:
 
 
 @dataclass(frozen=True)
-class EnergyConfig:
-    """For the estimate of a run's cost.
-
-    Attributes:
-      watts: drawn by the device while it computes, a figure you state.
-      grams_per_kwh: carbon dioxide emitted per kilowatt-hour of electricity.
-    """
-
-    watts: float = 300.0
-    grams_per_kwh: float = 26.0
-
-    def __post_init__(self):
-        check(self.watts > 0, f"watts is {self.watts}; it must be positive")
-        check(self.grams_per_kwh >= 0, f"grams_per_kwh is {self.grams_per_kwh}; it must be 0 or more")
-
-
-@dataclass(frozen=True)
 class Config(RunConfig):
     """A classification task of Synbols.
 
@@ -134,7 +92,7 @@ class Config(RunConfig):
 
     version: str = "v1"
     tested: Weights = Weights.LAST
-    model: ModelConfig = ModelConfig()
+    model: ClassifierConfig = ClassifierConfig()
     task: TaskConfig = TaskConfig()
     augment: PlusConfig = PlusConfig()
     energy: EnergyConfig = EnergyConfig()

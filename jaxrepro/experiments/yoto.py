@@ -22,7 +22,8 @@ import numpy as np
 from flax import struct
 
 from jaxrepro.config import Precision, RunConfig
-from jaxrepro.data import augment, load_dataset, make_source, read_split
+from jaxrepro.data import load_dataset, make_source, read_split
+from jaxrepro.data.augment import CropFlipConfig, random_crop_flip
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError, check
 from jaxrepro.evaluators import beta_grid
@@ -30,6 +31,7 @@ from jaxrepro.experiment import Experiment, When
 from jaxrepro.losses import vae as losses
 from jaxrepro.metrics import Mean
 from jaxrepro.models.conv_vae import Conditioning, ConvVAE, Likelihood, VAEConfig, output_mean, positive
+from jaxrepro.training.loss_weights import BetaConfig, sample_beta
 from jaxrepro.training.optim import make_optimizer
 from jaxrepro.training.precision import apply_in
 
@@ -37,46 +39,6 @@ CONDITIONAL = "conditional"
 
 # With config.parallel.model_axis > 1 the columns of the widest layers, and their optimizer state, are split.
 SHARDING_RULES = ((r".*/(encoder_hidden|decoder_hidden|decoder_input)/kernel", (None, "model")),)
-
-
-@dataclass(frozen=True)
-class BetaConfig:
-    """The loss weight of the KL term.
-
-    Attributes:
-      low, high: beta is log-uniform in [low, high], drawn per example.
-      fixed: 0, or the beta of a fixed-weight model in place of the conditional one.
-      baselines: betas of fixed-weight models trained beside it.
-      grid: where the conditional model is evaluated.
-      pictured: betas of the reconstructions and samples.
-    """
-
-    low: float = 0.125
-    high: float = 512.0
-    fixed: float = 0.0
-    baselines: tuple[float, ...] = ()
-    grid: tuple[float, ...] = tuple(2.0**n for n in range(-3, 10))
-    pictured: tuple[float, ...] = (1.0, 128.0, 512.0)
-
-    def __post_init__(self):
-        check(0 < self.low <= self.high, f"low is {self.low} and high {self.high}; it must be 0 < low <= high")
-        check(self.fixed >= 0, f"fixed is {self.fixed}; it must be 0 (conditional) or a positive beta")
-        for name in ("baselines", "grid", "pictured"):
-            check(all(b > 0 for b in getattr(self, name)), f"{name} is {getattr(self, name)}; each must be positive")
-        check(len(self.grid) > 0, "grid is empty; give at least one beta")
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """What happens to training images.
-
-    Attributes:
-      resize: bilinear, to this size before a random crop back to the image's size; 0 = no crop.
-      flip: horizontally, half of them.
-    """
-
-    resize: int = 40
-    flip: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,7 +53,7 @@ class Config(RunConfig):
 
     model: VAEConfig = VAEConfig()
     beta: BetaConfig = BetaConfig()
-    augment: AugmentConfig = AugmentConfig()
+    augment: CropFlipConfig = CropFlipConfig()
 
     def __post_init__(self):
         super().__post_init__()
@@ -143,19 +105,8 @@ def prepare(config: Config, images: jax.Array, key: jax.Array | None = None) -> 
     """Returns uint8 images [B, H, W, C] as the model sees them; augmented where a key is given."""
     images = images.astype(jnp.float32) / 255
     if key is not None:
-        crop_key, flip_key = jax.random.split(key)
-        if config.augment.resize:
-            images = augment.resize(images, config.augment.resize)
-            images = augment.random_crop(crop_key, images, config.model.image_shape[0])
-        if config.augment.flip:
-            images = augment.random_flip(flip_key, images)
+        images = random_crop_flip(config.augment, key, images)
     return to_model_range(config, images)
-
-
-def sample_beta(config: BetaConfig, key: jax.Array, num: int) -> jax.Array:
-    """Returns float32 [num], log-uniform in [low, high], one draw per example."""
-    low, high = np.log(config.low), np.log(config.high)
-    return jnp.exp(jax.random.uniform(key, (num,), minval=low, maxval=high))
 
 
 def elbo_terms(

@@ -6,7 +6,7 @@
 
 Parameters (`kernel` HWIO, `bias`) and results are those of `flax.linen.Conv` and `ConvTranspose`, so either can
 read the other's checkpoints. On accelerators everything is `lax.conv_general_dilated` with XLA's gradients. On
-CPU the gradients are written by hand (`jaxrepro.layers.conv_cpu`), which forward-mode differentiation
+CPU the gradients are written by hand (`jaxrepro.layers.cpu`), which forward-mode differentiation
 (`jax.jvp`, `jax.jacfwd`, `jax.hessian`) does not support; `jax.grad` of `jax.grad` does work.
 The backend is `jax.default_backend()` at the time of tracing.
 """
@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 
-from jaxrepro.layers import conv_cpu
+from jaxrepro.layers.cpu import correlate as cpu
+from jaxrepro.layers.cpu.geometry import DIMENSION_NUMBERS, Geometry
 
 IntOrPair = int | Sequence[int]
 Padding = str | int | Sequence[int | tuple[int, int]]
@@ -39,29 +40,30 @@ def conv2d(
     """Convolves images with a kernel, without flipping it.
 
     Args:
-      x: float [B, H, W, I].
-      kernel: [h, w, I // feature_group_count, O], of the dtype of `x`.
+      x: float [B, H, W, I]; integers are promoted.
+      kernel: [h, w, I // feature_group_count, O].
       strides: steps between windows, one number or (vertical, horizontal).
       padding: "SAME", "VALID", one number for all sides, or (low, high) for each of height and width.
       kernel_dilation: distance between the taps of the kernel.
       feature_group_count: number of groups of channels that do not see each other.
 
     Returns:
-      [B, H', W', O] of the dtype of `x`; narrow floats are summed in float32.
+      [B, H', W', O] of the dtype that `x` and `kernel` promote to; narrow floats are summed in float32.
     """
+    x, kernel = promote_dtype(x, kernel)
     strides, dilation = _pair(strides), _pair(kernel_dilation)
     size, kernel_size = x.shape[1:3], kernel.shape[:2]
     window = tuple((k - 1) * d + 1 for k, d in zip(kernel_size, dilation))
     pads = _explicit_pads(padding, size, window, strides)
     if _on_cpu() and feature_group_count == 1 and dilation == (1, 1):
-        return conv_cpu.correlate(x, kernel, conv_cpu.Geometry(size, kernel_size, strides, pads))
+        return cpu.correlate(x, kernel, Geometry(size, kernel_size, strides, pads))
     return lax.conv_general_dilated(
         x,
         kernel,
         strides,
         pads,
         rhs_dilation=dilation,
-        dimension_numbers=conv_cpu.DIMENSION_NUMBERS,
+        dimension_numbers=DIMENSION_NUMBERS,
         feature_group_count=feature_group_count,
     )
 
@@ -72,27 +74,28 @@ def conv_transpose2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = 1, pa
     x is dilated with zeros by `strides`, padded, and convolved with the kernel, which is not flipped.
 
     Args:
-      x: float [B, H, W, I].
-      kernel: [h, w, I, O], of the dtype of `x`.
+      x: float [B, H, W, I]; integers are promoted.
+      kernel: [h, w, I, O].
       strides: factor of enlargement, one number or (vertical, horizontal).
       padding: "SAME" (H' = H * stride), "VALID", or the padding of the dilated input: one number or
         (low, high) for each of height and width.
 
     Returns:
-      [B, H', W', O] of the dtype of `x`.
+      [B, H', W', O] of the dtype that `x` and `kernel` promote to.
     """
+    x, kernel = promote_dtype(x, kernel)
     strides, kernel_size = _pair(strides), kernel.shape[:2]
     pads = tuple(
         _transposed_pads(padding, k, s) if isinstance(padding, str) else p
         for k, s, p in zip(kernel_size, strides, _explicit_pads(padding, x.shape[1:3], kernel_size, strides))
     )
     if not _on_cpu():
-        return lax.conv_transpose(x, kernel, strides, pads, dimension_numbers=conv_cpu.DIMENSION_NUMBERS)
+        return lax.conv_transpose(x, kernel, strides, pads, dimension_numbers=DIMENSION_NUMBERS)
     # The same map as the input gradient of the strided convolution with the flipped kernel.
     size = tuple((n - 1) * s + 2 + sum(p) - k for n, s, p, k in zip(x.shape[1:3], strides, pads, kernel_size))
     forward_pads = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel_size, pads))
-    geometry = conv_cpu.Geometry(size, kernel_size, strides, forward_pads)
-    return conv_cpu.correlate_adjoint(x, kernel[::-1, ::-1].swapaxes(2, 3), geometry)
+    geometry = Geometry(size, kernel_size, strides, forward_pads)
+    return cpu.correlate_adjoint(x, kernel[::-1, ::-1].swapaxes(2, 3), geometry)
 
 
 class Conv(nn.Module):

@@ -5,8 +5,8 @@
 
 Signatures and results are those of `flax.linen.max_pool` and `avg_pool` for images, and on accelerators these
 functions are flax's own. XLA's gradient of a pooling window (select-and-scatter) is slow on CPU: there windows
-without overlap remember the place of their maximum, and others are a maximum or a sum of strided slices. Of
-several equal maxima the first one of the window gets the gradient.
+remember the place of their maximum, and means are sums of strided slices. Of several equal maxima the first one of the
+window gets the gradient.
 """
 
 import math
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrepro.layers.maximum import largest
+from jaxrepro.layers.cpu.max_pool import max_pool as overlapping_max_pool
 from jaxrepro.layers.scale_space import scale_max_pool
 
 Padding = str | Sequence[tuple[int, int]]
@@ -40,11 +40,13 @@ def max_pool(
     if jax.default_backend() != "cpu":
         return nn.max_pool(x, window_shape, strides, padding)
     height, width = window_shape
-    if height == width and tuple(strides or (1, 1)) == (height, width):
-        if isinstance(padding, str):
-            padding = lax.padtype_to_pads(x.shape[1:3], window_shape, strides, padding)
+    strides = tuple(strides or (1, 1))
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:3], window_shape, strides, padding)
+    if height == width and strides == (height, width):
         return scale_max_pool(x[..., None, :], height, padding)[..., 0, :]
-    return largest(list(_windows(x, window_shape, strides, padding, -jnp.inf)))
+    pads = tuple((int(low), int(high)) for low, high in padding)
+    return overlapping_max_pool(x, (height, width), strides, pads)
 
 
 def avg_pool(

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrepro.layers.conv import conv2d
-from jaxrepro.layers.spectral import spectral_correlate
+from jaxrepro.layers.cpu.spectral import spectral_correlate
 from jaxrepro.layers.steerable_basis import SteerableBasis, filters, padded_filters
 
 Pads = tuple[tuple[int, int], tuple[int, int]]

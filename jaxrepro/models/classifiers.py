@@ -10,12 +10,13 @@ Synbols (Lacoste et al., 2020), section 4 and tables 1 and 2.
 import functools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrepro.errors import unknown
+from jaxrepro.errors import check, unknown
 from jaxrepro.layers import Conv
 from jaxrepro.models.conv4 import Conv4, Conv4Head
 from jaxrepro.models.mlp import MLP
@@ -31,6 +32,33 @@ CLASSIFIERS: Mapping[str, Callable[..., nn.Module]] = {
     "WRN-28-4": WideResNet,
     "VGG-16": VGG16,
 }
+
+
+TABLE_ROWS = tuple(name for name in CLASSIFIERS if name != "VGG-16")  # the tables' row VGG-16 is another network
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The network.
+
+    Attributes:
+      name: a row of the table, without "+".
+      channels, max_pooling: of Conv-4, see `models.conv4`; () = as executed.
+    """
+
+    name: str = "Conv-4 GAP"
+    channels: tuple[int, ...] = ()
+    max_pooling: bool = False
+
+    def __post_init__(self):
+        if self.name not in TABLE_ROWS:
+            raise unknown("name in config.model:", self.name, TABLE_ROWS)
+        check(len(self.channels) in (0, 4), f"channels is {self.channels}; give four numbers, or () for the usual")
+        chosen = bool(self.channels) or self.max_pooling
+        check(
+            not chosen or self.name.startswith("Conv-4"),
+            f"name is {self.name!r}; channels and max_pooling can be chosen for Conv-4 only",
+        )
 
 
 def make_classifier(name: str, num_classes: int, **options) -> nn.Module:

@@ -312,3 +312,15 @@ def draw_latents(config: DCGANConfig, key: jax.Array, num: int) -> jax.Array:
     if config.latent_law == LatentLaw.UNIFORM:
         return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
     return jax.random.normal(key, shape)
+
+
+def to_range(config: DCGANConfig, images: jax.Array) -> jax.Array:
+    """Returns images [0, 255] as float32 in the data's range."""
+    images = images.astype(jnp.float32)
+    return images / 127.5 - 1 if config.pixels == Pixels.SIGNED else images / 255
+
+
+def to_uint8(config: DCGANConfig, images: jax.Array) -> jax.Array:
+    """Returns images in the data's range as uint8."""
+    unit = (images + 1) / 2 if config.pixels == Pixels.SIGNED else images
+    return jnp.round(jnp.clip(unit, 0, 1) * 255).astype(jnp.uint8)

@@ -16,7 +16,8 @@ Where results depend on it, this generator differs from release 1.0.2 of the ori
     placement *    to fractions of a pixel, with exact extents, not rounded outwards to whole pixels
     not square *   patterns and placement use the whole image, not its top left square
     fonts          read from their files, and a missing glyph is an error, not fontconfig's next best font; a letter
-                   that a font lacks or draws empty is dropped from the alphabet, not the font
+                   that a font lacks or draws empty is dropped from the alphabet, not the font; near-duplicates in Latin
+                   letters are left out for Vietnamese, too, and by a list of our families (`fonts.duplicates`)
     hinting *      none; the original's hints change the size of letters, by a tenth of their area at 8 pixels
     bold           the family's bold face, or the outline thickened by 1/24 em; what is not bold is Medium where a
                    family has it, as in the original (normal_weight=400 of `find_fonts`: Regular)

@@ -67,12 +67,16 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--num_samples", type=int, default=10_000, metavar="N", help="default 10000")
     one.add_argument("--out", type=Path, required=True, metavar="FILE.h5")
     one.add_argument("--workers", type=int, default=1, metavar="N", help="processes; they do not change the file")
-    one.add_argument("--no_preview", action="store_true", help="do not draw FILE_preview.png beside a whole file")
     one.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="the I-th of N parts, from 0/N on")
 
     one = command(merge, "join shards to the file that one machine would have written")
     one.add_argument("files", nargs="+", type=Path, metavar="SHARD.h5")
     one.add_argument("--out", type=Path, required=True, metavar="FILE.h5")
+
+    for name in ("generate", "merge"):
+        commands.choices[name].add_argument(
+            "--no_preview", action="store_true", help="do not draw FILE_preview.png beside a whole file"
+        )
 
     one = command(export, "write a file as a NumPy archive, without pickles")
     one.add_argument("file", type=Path, metavar="FILE.h5")
@@ -184,7 +188,6 @@ def resolution(text: str) -> tuple[int, int]:
 
 def generate(options: argparse.Namespace) -> None:
     from jaxrepro.synbols.generate import generate_file
-    from jaxrepro.synbols.preview import beside
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     recipe = recipe_of(options)
@@ -194,15 +197,23 @@ def generate(options: argparse.Namespace) -> None:
             recipe, options.num_samples, options.out,
             workers=options.workers, shard=options.shard, progress=progress,
         )  # fmt: skip
+    finished(options, whole=options.shard == (0, 1))
+
+
+def finished(options: argparse.Namespace, *, whole: bool) -> None:
+    """Prints the file's name and draws its first samples beside it."""
+    from jaxrepro.synbols.preview import beside
+
     print(options.out)
-    if not options.no_preview and options.shard == (0, 1):
+    if whole and not options.no_preview:
         print(f"preview: {beside(options.out)}", file=sys.stderr)
 
 
 def merge(options: argparse.Namespace) -> None:
     from jaxrepro.synbols.generate import merge_files
 
-    print(merge_files(options.files, options.out))
+    merge_files(options.files, options.out)
+    finished(options, whole=True)
 
 
 def export(options: argparse.Namespace) -> None:

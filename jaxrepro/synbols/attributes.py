@@ -295,23 +295,31 @@ def _(chosen: Overlapping) -> Draw:
 def _symbol_drawer(sampler: AttributeSampler) -> Draw:
     alphabet, joint = sampler.alphabet._draw, sampler.joint and _per_alphabet(sampler.joint)
     char, font = _per_alphabet(sampler.char), _per_alphabet(sampler.font)
-    rest = [(name, getattr(sampler, name)._draw) for name in OF_SYMBOL if name not in ("char", "font")]
+    names = [name for name in OF_SYMBOL if name not in ("char", "font")]
+    bold, slant, rotation, scale, translation, foreground = draws = [getattr(sampler, name)._draw for name in names]
 
     def draw(rng: np.random.Generator) -> Symbol:
         letters = alphabet(rng)
-        values = {} if joint is None else dict(_checked_joint(joint(letters, rng)))
-        if "char" not in values:
-            values["char"] = char(letters, rng)
-        if "font" not in values:
-            values["font"] = font(letters, rng)
-        for name, draw_one in rest:
+        return Symbol(  # arguments are drawn in this order
+            alphabet=letters, char=char(letters, rng), font=_named(font(letters, rng), letters), is_bold=bold(rng),
+            is_slant=slant(rng), rotation=rotation(rng), scale=scale(rng), translation=translation(rng),
+            foreground=_with_seed(foreground(rng), rng),
+        )  # fmt: skip
+
+    def draw_jointly(rng: np.random.Generator) -> Symbol:
+        letters = alphabet(rng)
+        values = dict(_checked_joint(joint(letters, rng)))
+        for name, draw_one in (("char", char), ("font", font)):
+            if name not in values:
+                values[name] = draw_one(letters, rng)
+        for name, draw_one in zip(names, draws):
             if name not in values:
                 values[name] = draw_one(rng)
         values["foreground"] = _with_seed(values["foreground"], rng)
         values["font"] = _named(values["font"], letters)
         return Symbol(alphabet=letters, **values)
 
-    return draw
+    return draw if joint is None else draw_jointly
 
 
 def _per_alphabet(distribution: Distribution) -> Callable[[Any, np.random.Generator], Any]:

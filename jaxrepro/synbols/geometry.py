@@ -7,11 +7,11 @@ Glyphs are measured in ems with y down. The canvas has its shorter side as unit 
            baseline and leaves stems upright
   pixels   glyphs lie anywhere; the original rounds the origin to whole pixels, and the box that it measures outwards
   canvas   the whole image; the original uses the top left square only
-
   hinting  none; the original measures every glyph, and draws upright ones, with FreeType's light auto-hinter, of which
            "v1" imitates what changes sizes: the height of small letters, and the edges of the glyph's box
 
-Not imitated: thickness and place of single strokes, and that each glyph of a string is rounded by itself.
+Not imitated: thickness and place of single strokes, the hints inside of font files, which turned letters keep, and that
+each glyph of a string is rounded by itself.
 """
 
 import math

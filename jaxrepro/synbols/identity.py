@@ -1,7 +1,7 @@
 """Whether a sampler still draws what a file holds, so that an edited one is refused and no file mixes two.
 
 A declared sampler is told by what it declares. Of a function only the name can be told, so what it draws is compared:
-a header holds a hash of the attributes of up to 1,000 samples spread over the dataset; of a file that is there the
+a header holds a hash of the attributes of up to 200 samples spread over the dataset; of a file that is there the
 first sample is rendered and compared; and pieces that an interrupted call left are drawn again, every sample.
 """
 
@@ -21,7 +21,7 @@ from jaxrepro.synbols.predefined import Dataset
 from jaxrepro.synbols.sampling import generator, image_of
 from jaxrepro.synbols.symbols import attributes_of, flatten_attributes
 
-_PROBED = 1000  # samples
+_PROBED = 200  # samples
 _DIGITS = 9  # of numbers that are compared: mathematical libraries differ in the last ones
 _MOST_DIFFERENCE = 4.0  # mean levels of 255 between two renderings of one sample; libraries of graphics differ, too
 

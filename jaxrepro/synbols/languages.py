@@ -119,6 +119,17 @@ def exemplars(
     return tuple(c for s in sets for low in cases for c in sorted(s) if (c == c.lower()) is low)
 
 
+def language_of(symbol: str) -> str:
+    """Returns the first language that writes a character, English before the others; "other" if none does."""
+    order = sorted(LANGUAGES, key=lambda language: language != "english")
+    return next((name for name in order if symbol in _characters_of(name)), "other")
+
+
+@functools.cache
+def _characters_of(language: str) -> frozenset[str]:
+    return frozenset(exemplars(language, upper=True))
+
+
 @functools.cache
 def _exemplar_sets(locale: str) -> tuple[frozenset[str], frozenset[str]]:
     """Returns the standard and the auxiliary characters of a locale; no character is in both."""

@@ -9,6 +9,7 @@ The discriminator sees real and fake images in separate passes, each normalised 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import jax
@@ -19,6 +20,16 @@ from jaxrepro.losses import gan as losses
 
 Apply = Callable[..., Any]  # `(variables, *inputs, train, mutable) -> (output, changed)`, of `training.precision`
 Descend = Callable[[Any, Any, Any], tuple[Any, Any]]  # `(grads, opt_state, params) -> (params, opt_state)`
+
+
+class Updates(StrEnum):
+    """BOTH: every batch trains the discriminator, then the generator with the same fakes (tutorial).
+
+    ALTERNATING: batches train the generator and the discriminator in turn, each with fakes of its own (authors).
+    """
+
+    BOTH = "both"
+    ALTERNATING = "alternating"
 
 
 @struct.dataclass

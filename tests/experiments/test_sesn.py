@@ -46,7 +46,7 @@ def tiny(**changes):
         "optim": OptimConfig(lr=0.01, schedule="drops", drops=("50%", "75%")),
         "data": DataConfig(source="mnist5k"),
         "realisation": sesn.RealisationConfig(num_train=120, num_valid=40, num_test=50),
-        "model": sesn.ModelConfig(method="CNN", channels=(2, 2, 2), hidden=4, dropout=0.2),
+        "model": sesn.MethodsConfig(method="CNN", channels=(2, 2, 2), hidden=4, dropout=0.2),
         "augment": sesn.AugmentConfig(zoom=(0.5, 2.0)),
         "eval": EvalConfig(every="1 epochs", batch_size=32),
         "log": LogConfig(every="1 epochs"),
@@ -115,7 +115,7 @@ def test_a_setting_of_sesn_outside_the_table_is_no_cell_of_it():
 
 
 def test_sesn_and_cnn_train_beside_each_other_on_the_same_batches():
-    model = sesn.ModelConfig(method="SESN Scalar", beside=("CNN",), channels=(2, 2, 2), hidden=4)
+    model = sesn.MethodsConfig(method="SESN Scalar", beside=("CNN",), channels=(2, 2, 2), hidden=4)
     experiment = sesn.build(tiny(model=model, train=TrainConfig(duration="6 steps", batch_size=8)))
     before = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
     update, state = jax.jit(experiment.update, compiler_options=QUICK_COMPILE), before
@@ -284,9 +284,9 @@ def test_bfloat16_computes_close_to_float32_with_float32_parameters():
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        (lambda: sesn.ModelConfig(method="SESN scalar"), "did you mean 'SESN Scalar'"),
-        (lambda: sesn.ModelConfig(resolution=32), r"resolution is 32; it must be one of \(28, 56\)"),
-        (lambda: sesn.ModelConfig(method="CNN", beside=("CNN",)), "twice"),
+        (lambda: sesn.MethodsConfig(method="SESN scalar"), "did you mean 'SESN Scalar'"),
+        (lambda: sesn.MethodsConfig(resolution=32), r"resolution is 32; it must be one of \(28, 56\)"),
+        (lambda: sesn.MethodsConfig(method="CNN", beside=("CNN",)), "twice"),
         (lambda: sesn.AugmentConfig(zoom=(2.0, 0.5)), r"zoom is \(2.0, 0.5\)"),
         (lambda: tiny(eval=EvalConfig(every="10%")), "validates after every epoch: write '1 epochs'"),
         (lambda: sesn.RealisationConfig(min_scale=2.0), "min_scale is 2.0"),

@@ -28,7 +28,8 @@ from jaxrepro.data.classes import class_names
 from jaxrepro.data.pil_augment import PlusConfig
 from jaxrepro.errors import UserError
 from jaxrepro.experiments import synbols_supervised as supervised
-from jaxrepro.experiments.synbols_supervised import ModelConfig, TaskConfig, Weights
+from jaxrepro.experiments.synbols_supervised import TaskConfig, Weights
+from jaxrepro.models.classifiers import ClassifierConfig
 from jaxrepro.report.reference import load_reference
 from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.synbols.splits import STANDARD
@@ -59,7 +60,7 @@ def tiny(**changes):
         "train": TrainConfig(duration="6 epochs", batch_size=16),
         "optim": plateau(),
         "data": DataConfig(source="synbols:default-bw?num_samples=60&resolution=8&auxiliary=false"),
-        "model": ModelConfig("Conv-4 GAP", channels=(2, 2, 2, 4)),
+        "model": ClassifierConfig("Conv-4 GAP", channels=(2, 2, 2, 4)),
         "task": TaskConfig(column="Synbols Default 100k", image_size=8),
         "eval": EvalConfig(every="1 epochs", batch_size=32),
         "log": LogConfig(every="1 epochs"),
@@ -301,7 +302,7 @@ def test_the_transition_judges_the_loss_of_the_validation_set(built):
 
 @pytest.mark.parametrize("name", ["MLP", "WRN-28-4"])
 def test_other_models_take_a_step_in_bfloat16_with_parameters_in_float32(name):
-    model = ModelConfig(name)
+    model = ClassifierConfig(name)
     experiment = supervised.build(
         tiny(model=model, precision=Precision.BFLOAT16, augment=PlusConfig(plus=name != "MLP"))
     )
@@ -410,7 +411,7 @@ def test_the_partition_out_of_distribution_is_drawn(tmp_path):
     (test,) = experiment.evaluators
     state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
     found = test.fn(state, jax.tree.map(jnp.asarray, test.arrays), at_end())
-    assert set(found.pictures) == {"confusion", "mistakes", "split"}
+    assert set(found.pictures) == {"confusion", "mistakes", "most_confused", "split"}
     assert found.records[0].table == "table2"
 
 
@@ -433,4 +434,4 @@ def test_images_without_a_symbol_cannot_be_classified():
 
 def test_channels_are_for_conv4_only():
     with pytest.raises(UserError, match="Conv-4 only"):
-        ModelConfig("MLP", channels=(1, 2, 3, 4))
+        ClassifierConfig("MLP", channels=(1, 2, 3, 4))

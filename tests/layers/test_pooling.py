@@ -67,3 +67,25 @@ def test_padding_never_wins_a_maximum():
 def test_no_gradient_needs_select_and_scatter():
     gradient = jax.grad(lambda x: max_pool(x, (3, 3), (2, 2), "SAME").sum())
     assert "select_and_scatter" not in str(jax.make_jaxpr(gradient)(images()))
+
+
+@pytest.mark.parametrize(
+    ("window", "strides", "pads"),
+    [((3, 3), (2, 2), ((1, 1), (1, 1))), ((2, 3), (1, 2), ((0, 1), (1, 0))), ((2, 2), (3, 3), ((0, 0), (0, 0)))],
+    ids=["overlapping", "oblong", "gaps"],
+)
+def test_gradients_of_maxima_and_theirs_match_flax(window, strides, pads):
+    x = images() / 100
+
+    def squared_gradient(pool):
+        inner = jax.grad(lambda x: jnp.sum(jnp.tanh(pool(x, window, strides, pads))))
+        return lambda x: (inner(x), jax.grad(lambda x: jnp.sum(jnp.square(inner(x))))(x))
+
+    for ours, theirs in zip(jax.jit(squared_gradient(max_pool))(x), jax.jit(squared_gradient(nn.max_pool))(x)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_equal_maxima_in_overlapping_windows_give_their_gradient_to_the_first():
+    for pool in (max_pool, nn.max_pool):
+        gradient = jax.grad(lambda x, pool=pool: pool(x, (3, 3), (2, 2)).sum())(jnp.zeros((1, 5, 5, 1)))
+        assert sorted(map(tuple, np.argwhere(gradient[0, ..., 0]).tolist())) == [(0, 0), (0, 2), (2, 0), (2, 2)]

@@ -54,6 +54,7 @@ def test_shards_are_merged_and_exported(tmp_path, capsys):
     assert generate(tmp_path / "b.h5") == 0
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     assert call("export", tmp_path / "a.h5", f"--out={tmp_path / 'a.npz'}", "--split=random") == 0
+    assert {p.name for p in tmp_path.glob("*.png")} == {"a_preview.png", "b_preview.png"}
     with np.load(tmp_path / "a.npz") as archive:
         assert archive["train/image"].shape == (18, 12, 12, 3)
 
@@ -109,6 +110,36 @@ def test_a_whole_file_has_a_preview_beside_it(tmp_path, capsys):
     assert {p.name for p in tmp_path.glob("*.png")} == {"a_preview.png"}
 
 
+def test_letters_that_are_not_bold_are_regular_if_wished(tmp_path):
+    fonts = {}
+    for weight in (500, 400):
+        assert generate(tmp_path / f"{weight}.h5", f"--normal_weight={weight}") == 0
+        with open_file(tmp_path / f"{weight}.h5") as file:
+            fonts[weight] = file.attrs["fonts"]
+    assert fonts[500] != fonts[400]
+    one, other = (read(tmp_path / f"{weight}.h5")[1].mean() for weight in (500, 400))
+    assert one > other  # Poppins has Medium
+
+
+def test_datasets_lists_all_and_tells_what_one_is_drawn_from(tmp_path, capsys, monkeypatch):
+    from jaxrepro.synbols.predefined import DATASETS
+
+    assert call("datasets") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(DATASETS)
+    assert next(line for line in lines if line.startswith("counting ")).split(maxsplit=3)[1:] == [
+        "100,000", "128×128", "3 to 9 letters of different size, most of them a"
+    ]  # fmt: skip
+    assert call("datasets", "counting", f"--preview={tmp_path / 'a.png'}") == 0
+    said = capsys.readouterr().out
+    assert "char                  'a' (70 %) or any symbol of the alphabet (30 %)\n" in said
+    assert "64 symbols, 10 fonts; masks: flatten_mask\n" in said
+    assert Image.open(tmp_path / "a.png").size[0] > 500
+    monkeypatch.setattr("jaxrepro.synbols.preview.DATASETS", ("plain", "tiny"))
+    assert call("datasets", f"--preview={tmp_path / 'b.png'}") == 0
+    assert Image.open(tmp_path / "b.png").size[0] > 500
+
+
 def test_preview_draws_a_dataset_and_a_file(tmp_path):
     assert call("preview", "--dataset=camouflage", f"--out={tmp_path / 'a.png'}") == 0
     assert generate(tmp_path / "a.h5") == 0
@@ -153,6 +184,8 @@ def test_fonts_and_similar_say_what_was_found(tmp_path, capsys):
         (["preview", "--dataset=default", "--file=a.h5", "--out={}"], "exclude each other"),
         (["preview", "--out=/nowhere/a.png"], "/nowhere does not exist"),
         (["fonts", "--language=klingon"], "unknown language"),
+        (["generate", "--normal_weight=450", "--out={}"], "normal_weight is 450; it must be 500 (Medium) or 400"),
+        (["datasets", "camoflage"], "did you mean 'camouflage'"),
         (["draw"], "invalid choice: 'draw'"),
         ([], "COMMAND"),
     ],

@@ -36,7 +36,8 @@ blocks.save = killing
 
 def words(folder, edit=lambda text: text, before: str = "") -> subprocess.CompletedProcess:
     """Runs the README's words.py, edited."""
-    text = EXAMPLE.replace("workers=2", "workers=1").replace("1000", "600")  # two pieces
+    text = EXAMPLE.replace("resolution=64", "resolution=16").replace("1000", "600")  # quick, and two pieces
+    text = text.replace("workers=2", "workers=1")
     (folder / "words.py").write_text(before + edit(text))
     command = [sys.executable, "words.py"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT})

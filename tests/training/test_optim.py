@@ -246,6 +246,7 @@ RULE = PlateauConfig(patience=3)
 COMBINATIONS = [
     ({"drops": ("20%",)}, "drops needs schedule='drops'; schedule is 'constant'"),
     ({"drops": ("20%",), "schedule": "cosine"}, "drops needs schedule='drops'; schedule is 'cosine'"),
+    ({"drop_factor": 0.5}, "drop_factor needs schedule='drops'; schedule is 'constant': set drop_factor to 0.1"),
     ({"linear_tail": 0.3}, "linear_tail needs schedule='linear_tail'; schedule is 'constant'"),
     ({"linear_tail": 0.3, "schedule": "plateau"}, "linear_tail needs schedule='linear_tail'; schedule is 'plateau'"),
     ({"plateau": RULE}, "plateau needs schedule='plateau'; schedule is 'constant'"),

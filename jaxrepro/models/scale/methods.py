@@ -15,6 +15,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from jaxrepro.errors import check, unknown
 from jaxrepro.models.scale.cnn import CNN
 from jaxrepro.models.scale.dss import DSSScalar, DSSVector
 from jaxrepro.models.scale.sesn import SESN
@@ -87,6 +88,42 @@ MODELS: dict[str, Method] = {
 def column_of(resolution: int, with_zoom: bool) -> str:
     """Returns the table's name of a column: "28x28", or "28x28+" with scaling augmentation."""
     return f"{resolution}x{resolution}" + "+" * with_zoom
+
+
+@dataclass(frozen=True)
+class MethodsConfig:
+    """The networks of a run.
+
+    Attributes:
+      method: a row of table 2.
+      beside: other rows, trained in the same run.
+      resolution: 28 or 56 pixels.
+      tuned_with_zoom: take the hyper-parameters of the columns with "+" (SESN only).
+      channels: of the three stages, () = the method's own.
+      hidden: units of the dense layer.
+      dropout: probability that one of them is dropped.
+    """
+
+    method: str = "SESN Scalar"
+    beside: tuple[str, ...] = ()
+    resolution: int = 28
+    tuned_with_zoom: bool = False
+    channels: tuple[int, ...] = ()
+    hidden: int = 256
+    dropout: float = 0.7
+
+    def __post_init__(self):
+        for name in self.methods:
+            if name not in MODELS:
+                raise unknown("method in config.model:", name, MODELS)
+        check(len(set(self.methods)) == len(self.methods), f"beside is {self.beside}; a method stands there twice")
+        check(self.resolution in RESOLUTIONS, f"resolution is {self.resolution}; it must be one of {RESOLUTIONS}")
+        check(len(self.channels) in (0, 3), f"channels is {self.channels}; give three numbers, or () for the usual")
+        check(0 <= self.dropout < 1, f"dropout is {self.dropout}; it must lie in [0, 1)")
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return (self.method, *self.beside)
 
 
 def make_model(method: str, resolution: int = 28, tuned_with_zoom: bool = False, **changes: Any) -> nn.Module:

@@ -11,6 +11,7 @@ derivative of it, is a handful of matrix products.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -82,6 +83,12 @@ def correlate_by_spectrum(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Ar
     pads = tuple((low, high + side - k) for (low, high), k in zip(pads, (height, width)))
     weights = kernel.reshape(height * width, num_in, num_out)
     return spectral_correlate(x, weights, filters.reshape(-1, side, side), pads)
+
+
+def spectral_bytes(batch: int, size: tuple[int, int], kernel_size: int, num_in: int, num_out: int) -> int:
+    """Returns about what the coefficients of maps and kernels take, each of them in two orders of axes."""
+    frequencies = math.prod(n + min(kernel_size // 2, n - 1) for n in size) // 2 + 1
+    return 2 * 4 * frequencies * (2 * batch * (num_in + num_out) + 4 * num_in * num_out)
 
 
 def _apply(stages: tuple[_Linear, ...], x: jax.Array) -> jax.Array:

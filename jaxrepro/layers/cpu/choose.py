@@ -1,0 +1,158 @@
+"""Which strategy a convolution gets on CPU: the one that measured times promise to be the fastest.
+
+    for_result(Geometry((16, 16), (3, 3), (1, 1), ((1, 1), (1, 1))), 64, 128, 128, jnp.float32)     # Strategy.WINOGRAD
+
+costs.csv holds milliseconds of every strategy on a set of shapes, measured on one machine;
+
+    python benchmarks/conv_costs.py
+
+measures them anew on another. Between measured shapes, the time per multiply-add is interpolated in the logarithms of
+the number of taps, pixels, channels and images. A strategy whose intermediate results would be much larger than the
+arrays of the convolution is not considered, nor is one that loses digits considered for float64.
+"""
+
+import csv
+import enum
+import functools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jaxrepro.layers.cpu import patches, strided, winograd
+from jaxrepro.layers.cpu.geometry import Geometry
+from jaxrepro.layers.cpu.spectral import spectral_bytes
+
+COSTS = Path(__file__).with_name("costs.csv")
+
+# What a strategy may take on the way: this much, or this many times input, kernel and result.
+FREE_BYTES = 128 << 20
+MEMORY_FACTOR = 3
+
+_NEIGHBOURS = 4  # measured shapes that an estimate rests on
+_WEIGHTS = (2.0, 1.0, 1.0, 1.0, 0.5)  # of the logarithms in the distance between shapes, see Case
+
+
+class Strategy(enum.StrEnum):
+    """How one map of a convolution is computed."""
+
+    LAX = "lax"  # XLA's own forward convolution
+    COLUMNS = "columns"  # matrix products of patches, a few images at a time
+    WINOGRAD = "winograd"  # fewer multiplications, for two or three taps a side and stride
+    SPECTRUM = "spectrum"  # products of Fourier coefficients, gradients included
+
+
+class Task(enum.StrEnum):
+    """What is computed: a correlation, the gradient of its kernel, or the correlation and both of its gradients."""
+
+    RESULT = "result"
+    KERNEL_GRADIENT = "kernel_gradient"
+    TRAINING = "training"
+
+
+class Case(NamedTuple):
+    """What the time depends on: taps of the kernel, pixels of the result, channels and images; and the stride."""
+
+    taps: int
+    pixels: int
+    num_in: int
+    num_out: int
+    batch: int
+    strides: int
+
+    @property
+    def macs(self) -> int:
+        return self.taps * self.pixels * self.num_in * self.num_out * self.batch
+
+
+@functools.cache
+def for_result(geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> Strategy:
+    """Returns how [B, H, W, num_in] is correlated to [B, H', W', num_out]."""
+    if geometry.kernel == (1, 1):
+        return Strategy.COLUMNS  # a matrix product as it stands
+    return _fastest(Task.RESULT, geometry, batch, num_in, num_out, dtype)
+
+
+@functools.cache
+def for_kernel_gradient(geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> Strategy:
+    """Returns how the gradient of the kernel is computed."""
+    if geometry.kernel == (1, 1):
+        return Strategy.COLUMNS
+    return _fastest(Task.KERNEL_GRADIENT, geometry, batch, num_in, num_out, dtype)
+
+
+@functools.cache
+def spectrum_pays(geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> bool:
+    """Whether products of spectra are expected to train faster than the fastest other maps, one by one."""
+    shape = (batch, num_in, num_out)
+    if Strategy.SPECTRUM not in allowed(Task.TRAINING, geometry, *shape, dtype):
+        return False
+    backward = _fastest_ms(Task.RESULT, geometry.mirrored, batch, num_out, num_in, dtype)
+    others = sum(_fastest_ms(task, geometry, *shape, dtype) for task in (Task.RESULT, Task.KERNEL_GRADIENT)) + backward
+    return expected_ms(Task.TRAINING, case_of(geometry, *shape))[Strategy.SPECTRUM] < others
+
+
+def expected_ms(task: Task, case: Case) -> dict[Strategy, float]:
+    """Returns the expected time of every strategy that was measured for the task."""
+    rows = [row for row in _costs(COSTS)[task] if (row[0].strides > 1) == (case.strides > 1)]
+    found = {}
+    for strategy in Strategy:
+        near = sorted((_distance(case, known), known.macs, ms[strategy]) for known, ms in rows if strategy in ms)
+        near = near[:_NEIGHBOURS]
+        if near:
+            weights = [1 / (1e-3 + distance) for distance, _, _ in near]
+            logs = [math.log(ms / macs) for _, macs, ms in near]
+            mean = sum(w * value for w, value in zip(weights, logs)) / sum(weights)
+            found[strategy] = case.macs * math.exp(mean)
+    return found
+
+
+def _fastest(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> Strategy:
+    ms = expected_ms(task, case_of(geometry, batch, num_in, num_out))
+    return min(allowed(task, geometry, batch, num_in, num_out, dtype), key=lambda s: ms.get(s, math.inf))
+
+
+def _fastest_ms(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> float:
+    ms = expected_ms(task, case_of(geometry, batch, num_in, num_out))
+    return min(ms[s] for s in allowed(task, geometry, batch, num_in, num_out, dtype) if s in ms)
+
+
+def allowed(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> list[Strategy]:
+    """The strategies that can do it, keep the precision of the dtype and stay within their memory."""
+    unit, exact = geometry.strides == (1, 1), dtype == jnp.float64
+    arrays = batch * (math.prod(geometry.size) * num_in + math.prod(geometry.out) * num_out)
+    limit = max(FREE_BYTES, MEMORY_FACTOR * 4 * (arrays + geometry.num_taps * num_in * num_out))
+    sizes = {Strategy.LAX: 0, Strategy.COLUMNS: patches.extra_bytes(batch, geometry, num_in)}
+    dense = geometry if unit else strided.blocks_of(geometry)
+    if winograd.applies(dense) and not exact:
+        block = num_in * math.prod(geometry.strides)
+        sizes[Strategy.WINOGRAD] = winograd.extra_bytes(batch, dense, block, num_out) + 4 * arrays * (not unit)
+    # Up to 3×3 taps the forms in space need no more multiplications than a spectrum with all its transforms.
+    if unit and not exact and task != Task.KERNEL_GRADIENT and geometry.num_taps > 9:
+        sizes[Strategy.SPECTRUM] = spectral_bytes(batch, geometry.size, max(geometry.kernel), num_in, num_out)
+    if task == Task.KERNEL_GRADIENT and not unit:
+        del sizes[Strategy.LAX]  # a dilated convolution, which XLA's fast CPU path cannot take
+    return [strategy for strategy, size in sizes.items() if size <= limit or strategy == Strategy.LAX]
+
+
+def case_of(geometry: Geometry, batch: int, num_in: int, num_out: int) -> Case:
+    return Case(
+        geometry.num_taps, max(math.prod(geometry.out), 1), num_in, num_out, max(batch, 1), max(geometry.strides)
+    )
+
+
+def _distance(a: Case, b: Case) -> float:
+    return sum((w * math.log2(max(x, 1) / max(y, 1))) ** 2 for w, x, y in zip(_WEIGHTS, a, b))
+
+
+@functools.cache
+def _costs(path: Path) -> Mapping[Task, list[tuple[Case, dict[Strategy, float]]]]:
+    """The measured table: for every task, shapes and the milliseconds of the strategies that apply to them."""
+    table = {task: [] for task in Task}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            case = Case(**{name: int(row[name]) for name in Case._fields})
+            table[Task(row["task"])].append((case, {s: float(row[s]) for s in Strategy if row[s]}))
+    return table

@@ -1,0 +1,47 @@
+"""Loss weights that a conditional model is trained on: one draw per example, and where it is evaluated.
+
+beta = sample_beta(BetaConfig(low=0.125, high=512.0), key, num=128)
+
+Source: Dosovitskiy & Djolonga, "You Only Train Once" (ICLR 2020), section 3 and appendix.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrepro.errors import check
+
+
+@dataclass(frozen=True)
+class BetaConfig:
+    """The loss weight of the KL term.
+
+    Attributes:
+      low, high: beta is log-uniform in [low, high], drawn per example.
+      fixed: 0, or the beta of a fixed-weight model in place of the conditional one.
+      baselines: betas of fixed-weight models trained beside it.
+      grid: where the conditional model is evaluated.
+      pictured: betas of the reconstructions and samples.
+    """
+
+    low: float = 0.125
+    high: float = 512.0
+    fixed: float = 0.0
+    baselines: tuple[float, ...] = ()
+    grid: tuple[float, ...] = tuple(2.0**n for n in range(-3, 10))
+    pictured: tuple[float, ...] = (1.0, 128.0, 512.0)
+
+    def __post_init__(self):
+        check(0 < self.low <= self.high, f"low is {self.low} and high {self.high}; it must be 0 < low <= high")
+        check(self.fixed >= 0, f"fixed is {self.fixed}; it must be 0 (conditional) or a positive beta")
+        for name in ("baselines", "grid", "pictured"):
+            check(all(b > 0 for b in getattr(self, name)), f"{name} is {getattr(self, name)}; each must be positive")
+        check(len(self.grid) > 0, "grid is empty; give at least one beta")
+
+
+def sample_beta(config: BetaConfig, key: jax.Array, num: int) -> jax.Array:
+    """Returns float32 [num], log-uniform in [low, high], one draw per example."""
+    low, high = np.log(config.low), np.log(config.high)
+    return jnp.exp(jax.random.uniform(key, (num,), minval=low, maxval=high))

@@ -1,0 +1,202 @@
+"""Every strategy of the convolutions on CPU against float64, to any order of derivative, in chunks and in loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxrepro.layers import conv2d
+from jaxrepro.layers.cpu import choose, chunks, correlate, winograd
+from jaxrepro.layers.cpu.choose import Strategy
+from jaxrepro.layers.cpu.geometry import Geometry
+from tests.layers.test_conv import assert_close, assert_second_derivatives_agree, draw, reference, value_and_gradients
+
+# name: (kernel, input [B, H, W, I], outputs, pads)
+CASES = {
+    "whole tiles": ((3, 3), (2, 8, 8, 5), 4, ((1, 1), (1, 1))),
+    "one image, odd": ((3, 3), (1, 7, 9, 3), 4, ((1, 1), (1, 1))),
+    "two by two": ((3, 3), (3, 2, 2, 6), 5, ((1, 1), (1, 1))),
+    "one pixel": ((3, 3), (3, 1, 1, 2), 3, ((1, 1), (1, 1))),
+    "valid": ((3, 3), (2, 9, 6, 3), 2, ((0, 0), (0, 0))),
+    "uneven pads": ((3, 3), (2, 9, 6, 3), 2, ((-1, 2), (3, 0))),
+    "two taps": ((2, 2), (2, 9, 6, 3), 2, ((0, 1), (1, 1))),
+    "five taps": ((5, 5), (3, 9, 8, 2), 3, ((2, 2), (2, 2))),
+    "oblong": ((2, 3), (3, 9, 8, 2), 3, ((0, 1), (1, 1))),
+    "kernel larger than image": ((9, 9), (3, 5, 6, 2), 3, ((4, 4), (4, 4))),
+}
+TOLERANCE = {Strategy.LAX: 2e-6, Strategy.COLUMNS: 2e-6, Strategy.WINOGRAD: 6e-6, Strategy.SPECTRUM: 6e-6}
+
+
+def strategies(kernel):
+    return [s for s in Strategy if s != Strategy.WINOGRAD or kernel in ((2, 2), (3, 3))]
+
+
+def force(monkeypatch, strategy):
+    """Computes every map with one strategy."""
+    spectrum = strategy is Strategy.SPECTRUM
+    monkeypatch.setattr(choose, "spectrum_pays", lambda *shape: spectrum)
+    monkeypatch.setattr(choose, "for_result", lambda *shape: strategy)
+    other = Strategy.COLUMNS if spectrum else strategy
+    monkeypatch.setattr(choose, "for_kernel_gradient", lambda *shape: other)
+
+
+def double(x, kernel, pads):
+    """The correlation and a function of the result's cotangent to both gradients, in NumPy's float64."""
+    x, kernel = np.asarray(x, float), np.asarray(kernel, float)
+    padded = np.zeros((x.shape[0], *(n + max(p[0], 0) + max(p[1], 0) for n, p in zip(x.shape[1:3], pads)), x.shape[3]))
+    inner = tuple(slice(max(p[0], 0), max(p[0], 0) + n) for n, p in zip(x.shape[1:3], pads))
+    padded[:, inner[0], inner[1]] = x
+    cut = tuple(slice(max(-p[0], 0), n - max(-p[1], 0)) for n, p in zip(padded.shape[1:3], pads))
+    seen = padded[:, cut[0], cut[1]]
+    rows, columns = (n - k + 1 for n, k in zip(seen.shape[1:3], kernel.shape))
+    taps = [(i, j) for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
+    y = sum(seen[:, i : i + rows, j : j + columns] @ kernel[i, j] for i, j in taps)
+
+    def gradients(g):
+        dw, dpadded = np.zeros_like(kernel), np.zeros_like(padded)
+        dseen = dpadded[:, cut[0], cut[1]]
+        for i, j in taps:
+            dw[i, j] = np.einsum("bhwi,bhwo->io", seen[:, i : i + rows, j : j + columns], g)
+            dseen[:, i : i + rows, j : j + columns] += g @ kernel[i, j].T
+        return dpadded[:, inner[0], inner[1]], dw
+
+    return y, gradients
+
+
+@pytest.mark.parametrize(("kernel_size", "shape", "outputs", "pads"), CASES.values(), ids=CASES)
+def test_every_strategy_is_as_accurate_as_it_says(kernel_size, shape, outputs, pads):
+    x, kernel = draw(*shape), draw(*kernel_size, shape[-1], outputs, seed=1)
+    geometry = Geometry(shape[1:3], kernel_size, (1, 1), pads)
+    y, gradients = double(x, kernel, pads)
+    g = draw(*y.shape, seed=2)
+    dx, dw = gradients(np.asarray(g, float))
+    chosen = strategies(kernel_size)
+
+    @jax.jit
+    def compute(x, kernel, g):
+        results = {s: correlate.RESULTS[s](x, kernel, geometry) for s in chosen}
+        gradients = {s: f(x, g, geometry) for s, f in correlate.KERNEL_GRADIENTS.items() if s in chosen}
+        joint = winograd.gradients(x, kernel, g, geometry) if winograd.applies(geometry) else (dx, dw)
+        return results, gradients, joint
+
+    results, kernel_gradients, joint = compute(x, kernel, g)
+    for strategy in chosen:
+        assert_near(results[strategy], y, TOLERANCE[strategy])
+        assert_near(kernel_gradients.get(strategy, dw), dw, TOLERANCE[strategy])
+    for mine, theirs in zip(joint, (dx, dw)):
+        assert_near(mine, theirs, TOLERANCE[Strategy.WINOGRAD])
+
+
+def assert_near(actual, expected, tolerance):
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_gradients_of_every_strategy_match_lax_in_chunks(strategy, monkeypatch):
+    force(monkeypatch, strategy)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 14)
+    x, kernel = draw(6, 8, 7, 8), draw(3, 3, 8, 6, seed=1)
+    ours = value_and_gradients(lambda x, w: conv2d(x, w), x, kernel)
+    assert_close(ours, value_and_gradients(lambda x, w: reference(x, w, 1, "SAME"), x, kernel))
+
+
+@pytest.mark.parametrize(("kernel", "strides"), [(3, 2), (4, 2), (5, 2), (4, 3)])
+def test_strided_convolutions_in_blocks_match_lax(kernel, strides, monkeypatch):
+    blocks = lambda geometry, *shape: (  # noqa: E731
+        Strategy.WINOGRAD if geometry.strides != (1, 1) or geometry.kernel in ((2, 2), (3, 3)) else Strategy.COLUMNS
+    )
+    monkeypatch.setattr(choose, "for_result", blocks)
+    monkeypatch.setattr(choose, "for_kernel_gradient", blocks)
+    x, w = draw(2, 9, 8, 3), draw(kernel, kernel, 3, 4, seed=1)
+    ours = value_and_gradients(lambda x, w: conv2d(x, w, strides), x, w)
+    assert_close(ours, value_and_gradients(lambda x, w: reference(x, w, strides, "SAME"), x, w))
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_second_derivatives_of_every_strategy_match_lax(strategy, monkeypatch):
+    force(monkeypatch, strategy)
+    assert_second_derivatives_agree(conv2d, reference, draw(2, 6, 5, 3), draw(3, 3, 3, 4, seed=1), 1)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_vmap_over_kernels_matches_one_kernel_at_a_time(strategy, monkeypatch):
+    force(monkeypatch, strategy)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 14)
+    x, kernels = draw(4, 6, 6, 8), draw(3, 3, 3, 8, 6, seed=1)
+    gradient = jax.grad(lambda w, x: jnp.sum(jnp.sin(conv2d(x, w))), (0, 1))
+    together = jax.jit(jax.vmap(gradient, (0, None)))(kernels, x)
+    alone = [jax.jit(gradient)(w, x) for w in kernels]
+    assert_close(together, jax.tree.map(lambda *parts: jnp.stack(parts), *alone))
+
+
+def test_winograd_inside_a_loop_equals_steps_outside(monkeypatch):
+    force(monkeypatch, Strategy.WINOGRAD)
+    x, kernel = draw(4, 8, 8, 3), 0.1 * draw(3, 3, 3, 3, seed=1)
+    step = lambda w: w - 0.01 * jax.grad(lambda w: jnp.sum(conv2d(conv2d(x, w), w) ** 2))(w)  # noqa: E731
+    inside = jax.jit(lambda w: lax.fori_loop(0, 2, lambda _, w: step(w), w))(kernel)
+    assert_close(inside, jax.jit(lambda w: step(step(w)))(kernel))
+
+
+def test_winograd_multiplies_once_per_point_and_channel():
+    """36 products for 16 pixels, 16 for 4: that is all that the form is good for."""
+    for size, m in ((8, 4), (2, 2)):
+        geometry = Geometry((size, size), (3, 3), (1, 1), ((1, 1), (1, 1)))
+        program = jax.make_jaxpr(lambda x, w, g=geometry: winograd.correlate(x, w, g))(
+            jnp.zeros((1, size, size, 7)), jnp.zeros((3, 3, 7, 5))
+        )
+        (product,) = [e for e in program.eqns if e.primitive.name == "dot_general"]
+        assert product.outvars[0].aval.size == (m + 2) ** 2 * (size // m) ** 2 * 5
+
+
+@pytest.mark.parametrize("batch", [1, 7, 12])
+def test_chunks_give_what_whole_batches_give(batch, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 100)
+    x = draw(batch, 3)
+    count = chunks.count_for(batch, 50)
+    assert batch % count == 0
+    assert count == {1: 1, 7: 7, 12: 6}[batch]
+    mapped, total = chunks.map_and_sum(lambda x: (2 * x, x.sum(0)), count, x)
+    np.testing.assert_array_equal(mapped, 2 * x)
+    np.testing.assert_allclose(total, x.sum(0), rtol=1e-5, atol=1e-6)
+
+
+def test_float64_keeps_its_digits():
+    with jax.enable_x64(True):
+        generator = np.random.default_rng(0)
+        x, kernel = generator.standard_normal((4, 16, 16, 32)), generator.standard_normal((3, 3, 32, 32))
+        y, gradients = double(x, kernel, ((1, 1), (1, 1)))
+        run = jax.jit(lambda x, w: (lambda y, back: (y, *back(y)))(*jax.vjp(conv2d, x, w)))
+        ours = run(jnp.asarray(x), jnp.asarray(kernel))
+        assert ours[0].dtype == jnp.float64
+        for mine, theirs in zip(ours, (y, *gradients(y))):
+            assert_near(mine, theirs, 1e-13)
+
+
+@pytest.mark.parametrize("shape", [(8, 24, 256), (128, 96, 64)])
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_no_strategy_is_chosen_whose_memory_explodes(shape, kernel):
+    batch, size, channels = shape
+    geometry = Geometry((size, size), (kernel, kernel), (1, 1), ((kernel // 2, kernel // 2),) * 2)
+    arrays = 4 * (2 * batch * size**2 * channels + kernel**2 * channels**2)
+
+    def temporaries(function):
+        shapes = ((batch, size, size, channels), (kernel, kernel, channels, channels))
+        x, w = (jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes)
+        return jax.jit(function).lower(x, w).compile().memory_analysis().temp_size_in_bytes
+
+    limit = max(choose.FREE_BYTES, choose.MEMORY_FACTOR * arrays) + 3 * arrays
+    assert temporaries(jax.grad(lambda x, w: correlate.correlate(x, w, geometry).sum(), (0, 1))) <= limit
+
+
+def test_the_table_is_read_as_measured():
+    geometry = Geometry((16, 16), (3, 3), (1, 1), ((1, 1), (1, 1)))
+    for task in (choose.Task.RESULT, choose.Task.KERNEL_GRADIENT):
+        rows = choose._costs(choose.COSTS)[task]
+        measured = next(ms for case, ms in rows if case == choose.case_of(geometry, 64, 128, 128))
+        expected = choose.expected_ms(task, choose.case_of(geometry, 64, 128, 128))
+        for strategy, ms in measured.items():
+            assert expected[strategy] == pytest.approx(ms, rel=0.05)
+    assert choose.for_result(geometry, 64, 128, 128, jnp.float32) is Strategy.WINOGRAD
+    assert choose.for_result(geometry, 64, 128, 128, jnp.float64) is not Strategy.WINOGRAD
