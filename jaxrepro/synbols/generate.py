@@ -212,8 +212,7 @@ def generate_file(
     )  # fmt: skip
     if _is_there(out, header):
         with storage.open_file(out) as file:
-            stored = file["x"][0], file["mask"][0], file["y"][0]
-        identity.check_rendered(out, first, stored, tuple(part[0] for part in sample))
+            _check_rendered(out, made, recipe.seed, first, stop, (file["x"], file["mask"], file["y"]))
         progress(stop - first, stop - first)
         return out
     folder = out.with_name(out.name + ".partial")
@@ -222,7 +221,8 @@ def generate_file(
     with storage.full_disk_is_a_user_error(out), claimed(folder):
         check_same(folder, header)
         kept = blocks.saved(folder).intersection(ranges)
-        there = set() if identity.draws_freely(made) else kept  # what a function drew is drawn again, to compare
+        # What a function drew, or made of masks, is made again, to compare.
+        there = set() if identity.draws_freely(made) or identity.aggregates_freely(made) else kept
         missing = [r for r in ranges if r not in there]
         task = functools.partial(
             _piece_task, recipe, made if workers == 1 or parallel.can_fork() else None, layout, folder, out, kept
@@ -330,14 +330,22 @@ def _piece_task(
         if (start, stop) in kept:
             block = blocks.load(path_of(folder, start, stop))
             identity.check_drawn(folder, made, recipe.seed, range(start, stop), block.y)
-            x, _, attributes = render_arrays(made, recipe.seed, [start])
-            identity.check_rendered(folder, start, (block.x[0], None, block.y[0]), (x[0], None, attributes[0]))
+            stored = block.x, blocks.decompressed(block.mask, stop - start), block.y
+            _check_rendered(folder, made, recipe.seed, start, stop, stored)
             return
         block = blocks.pack(*render_arrays(made, recipe.seed, range(start, stop)), layout)
         with storage.full_disk_is_a_user_error(out):
             blocks.save(path_of(folder, start, stop), block)
 
     return task
+
+
+def _check_rendered(path: Path, made: Dataset, seed: int, start: int, stop: int, stored: tuple[Any, Any, Any]) -> None:
+    """Renders some of the samples start … stop-1 again and compares them with what is stored: x, masks and JSON."""
+    for row in identity.rendered_rows(made, start, stop):
+        sample = tuple(part[0] for part in render_arrays(made, seed, [row]))
+        old = tuple(part[row - start] for part in stored)
+        identity.check_rendered(path, row, old, sample, same_mask=identity.aggregates_freely(made))
 
 
 def _is_there(out: Path, header: Header) -> bool:

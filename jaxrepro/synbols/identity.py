@@ -1,8 +1,10 @@
 """Whether a sampler still draws what a file holds, so that an edited one is refused and no file mixes two.
 
 A declared sampler is told by what it declares. Of a function only the name can be told, so what it draws is compared:
-a header holds a hash of the attributes of up to 200 samples spread over the dataset; of a file that is there the
-first sample is rendered and compared; and pieces that an interrupted call left are drawn again, every sample.
+a header holds a hash of the attributes of every sample, or of 20,000 spread over a larger dataset; of a file that is
+there the first sample is rendered and compared; and pieces that an interrupted call left are drawn again, every sample.
+Of an aggregator of masks that is a function of the user's, eight samples of each piece, or of the file that is there,
+are rendered, and their masks must be equal.
 """
 
 import hashlib
@@ -15,13 +17,17 @@ from typing import Any
 import numpy as np
 
 from jaxrepro.errors import UserError
+from jaxrepro.synbols.blocks import pad_mask
 from jaxrepro.synbols.declared_json import is_opaque, to_json
 from jaxrepro.synbols.distributions import declared
+from jaxrepro.synbols.masks import flatten_mask, flatten_mask_except_first
 from jaxrepro.synbols.predefined import Dataset
 from jaxrepro.synbols.sampling import generator, image_of
 from jaxrepro.synbols.symbols import attributes_of, flatten_attributes
 
-_PROBED = 200  # samples
+_PROBED = 20_000  # samples, a second's work
+_DRAWN_TWICE = 200  # of them, to find samplers that draw from something else than their generator
+_AGGREGATED = 8  # samples of a piece
 _DIGITS = 9  # of numbers that are compared: mathematical libraries differ in the last ones
 _MOST_DIFFERENCE = 4.0  # mean levels of 255 between two renderings of one sample; libraries of graphics differ, too
 
@@ -36,6 +42,16 @@ def draws_freely(made: Dataset) -> bool:
     return is_opaque(declared(made.sampler))
 
 
+def aggregates_freely(made: Dataset) -> bool:
+    """Returns whether a function of the user's makes the masks, of which a declaration tells the name only."""
+    return made.mask_aggregator not in (None, flatten_mask, flatten_mask_except_first)
+
+
+def rendered_rows(made: Dataset, first: int, stop: int) -> list[int]:
+    """Returns which of the samples first … stop-1, if they are there already, to render and compare."""
+    return _spread(first, stop, _AGGREGATED) if aggregates_freely(made) else [first]
+
+
 def probe(made: Dataset, seed: int, num_samples: int) -> str:
     """Returns a hash of what a sampler that `draws_freely` draws; "" for others.
 
@@ -44,9 +60,11 @@ def probe(made: Dataset, seed: int, num_samples: int) -> str:
     """
     if not draws_freely(made):
         return ""
-    rows = np.unique(np.linspace(0, num_samples - 1, _PROBED).astype(int)).tolist()
+    rows = _spread(0, num_samples, _PROBED)
     lines = [json.dumps(_rounded(drawn), sort_keys=True) for drawn in _drawn(made, seed, rows)]
-    if json.dumps(_rounded(next(_drawn(made, seed, rows))), sort_keys=True) != lines[0]:
+    twice = _spread(0, len(rows), _DRAWN_TWICE)
+    again = _drawn(made, seed, [rows[i] for i in twice])
+    if any(json.dumps(_rounded(drawn), sort_keys=True) != lines[i] for i, drawn in zip(twice, again)):
         raise UserError(
             f"the sampler {declared(made.sampler)} draws something else from the same generator each time; "
             "it must draw from its argument only"
@@ -61,12 +79,22 @@ def check_drawn(path: Path, made: Dataset, seed: int, rows: Sequence[int], store
             raise UserError(_message(path, row, found))
 
 
-def check_rendered(path: Path, row: int, stored: tuple[Any, Any, bytes], sample: tuple[Any, Any, Any]) -> None:
-    """Raises UserError unless a stored sample (x, mask or None, JSON) looks like one rendered now (…, attributes)."""
-    found = _first_difference(json.loads(stored[2]), json.loads(json.dumps(sample[2])))
+def check_rendered(
+    path: Path, row: int, stored: tuple[Any, Any, bytes], sample: tuple[Any, Any, Any], *, same_mask: bool
+) -> None:
+    """Raises UserError unless a stored sample (x, mask, JSON) looks like one rendered now (x, mask, attributes).
+
+    Args:
+      same_mask: the masks must be equal, and no attribute may be stored that is not there now.
+    """
+    one, other = json.loads(stored[2]), json.loads(json.dumps(sample[2]))
+    found = _first_difference(one, other)
+    if same_mask and not found:
+        more = [name for name in one if name not in other]
+        found = f"{more[0]}, which is not there now" if more else ""
+        if not found and not _equal_masks(np.asarray(stored[1]), np.asarray(sample[1])):
+            found = "another mask (was the aggregator of masks edited?)"
     for name, old, new in zip(("image", "mask"), stored, sample):
-        if old is None:
-            continue
         channels = min(np.shape(a)[-1] for a in (old, new)) if np.ndim(new) == 3 else None  # padded in the file
         old, new = (np.asarray(a, np.float32)[..., :channels] for a in (old, new))
         if not found and (old.shape != new.shape or np.abs(old - new).mean() > _MOST_DIFFERENCE):
@@ -80,6 +108,19 @@ def _message(path: Path, row: int, found: str) -> str:
         f"{path} holds other samples than are drawn now: number {row} has {found}; if the sampler was edited, "
         "delete the file or choose another name"
     )
+
+
+def _spread(first: int, stop: int, most: int) -> list[int]:
+    """Returns up to `most` numbers of first … stop-1, both ends included."""
+    return np.unique(np.linspace(first, stop - 1, most).astype(int)).tolist()
+
+
+def _equal_masks(one: np.ndarray, other: np.ndarray) -> bool:
+    """Returns whether masks are equal but for empty channels, with which a file pads them."""
+    if one.ndim == other.ndim == 3:
+        channels = max(one.shape[-1], other.shape[-1])
+        one, other = pad_mask(one, channels), pad_mask(other, channels)
+    return np.array_equal(one, other)
 
 
 def _drawn(made: Dataset, seed: int, rows: Sequence[int]) -> Iterator[dict[str, Any]]:

@@ -184,3 +184,90 @@ def test_the_probe_is_spread_over_the_dataset():
 def test_what_is_no_image_is_named(tmp_path):
     with pytest.raises(UserError, match="the sampler gave None; it must give an Image"):
         write_dataset(tmp_path / "a.h5", lambda rng: None, 20)
+
+
+def aggregator(first, later=None):
+    """An aggregator of masks that gives other labels to images of two symbols, and does not tell."""
+
+    def aggregate(masks):
+        label = (later or first) if masks.shape[-1] == 2 else first
+        return np.uint8(label) * (masks.max(-1) > 2), {}
+
+    return aggregate
+
+
+def two_later(rng):
+    return attribute_sampler(char="a", n_symbols=1 + int(rng.random() < 0.5), resolution=8)(rng)
+
+
+def interrupted(out, monkeypatch, *arguments, **options):
+    """Writes a dataset and is killed when the pieces are there."""
+    from jaxrepro.synbols import storage
+
+    def killed(path, header, blocks, *more):
+        for _ in blocks:
+            pass
+        raise KeyboardInterrupt
+
+    write = storage.write_file
+    monkeypatch.setattr(storage, "write_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(out, *arguments, **options)
+    monkeypatch.setattr(storage, "write_file", write)
+
+
+@pytest.mark.parametrize("sampler", [attribute_sampler(char="a", n_symbols=2, resolution=8), two_later])
+def test_an_edited_aggregator_does_not_continue_what_was_interrupted(tmp_path, monkeypatch, sampler):
+    out = tmp_path / "a.h5"
+    interrupted(out, monkeypatch, sampler, 600, mask_aggregator=aggregator(1))
+    with pytest.raises(UserError, match=r"a\.h5\.partial holds other .* has another mask \(was the aggregator"):
+        write_dataset(out, sampler, 600, mask_aggregator=aggregator(1, later=2))
+    assert not out.exists()
+    write_dataset(out, sampler, 600, mask_aggregator=aggregator(1))
+    assert set(np.unique(read(out)[1])) == {0, 1}
+
+
+@pytest.mark.parametrize("sampler", [attribute_sampler(char="a", n_symbols=2, resolution=8), two_later])
+def test_the_file_of_an_edited_aggregator_is_refused(tmp_path, sampler):
+    out = tmp_path / "a.h5"
+    write_dataset(out, sampler, 20, mask_aggregator=aggregator(1))
+    write_dataset(out, sampler, 20, mask_aggregator=aggregator(1))
+    with pytest.raises(UserError, match=r"a\.h5 holds other samples .* has another mask \(was the aggregator"):
+        write_dataset(out, sampler, 20, mask_aggregator=aggregator(1, later=2))
+
+
+def test_masks_padded_in_the_file_are_equal_to_those_rendered_again(tmp_path, monkeypatch):
+    def aggregate(masks):
+        return masks, {"symbols_seen": masks.shape[-1]}
+
+    interrupted(tmp_path / "a.h5", monkeypatch, two_later, 600, mask_aggregator=aggregate)
+    for _ in range(2):
+        write_dataset(tmp_path / "a.h5", two_later, 600, mask_aggregator=aggregate)
+
+    def less(masks):
+        return masks, {}
+
+    less.__qualname__ = aggregate.__qualname__
+    with pytest.raises(UserError, match="number 0 has symbols_seen, which is not there now"):
+        write_dataset(tmp_path / "a.h5", two_later, 600, mask_aggregator=less)
+
+
+def test_an_edit_of_a_rare_sample_is_found_in_a_whole_file(tmp_path):
+    write_dataset(tmp_path / "a.h5", functools.partial(once, scale=0.6), 600)
+    with pytest.raises(UserError, match="its sampler draws other samples"):
+        write_dataset(tmp_path / "a.h5", functools.partial(once, scale=0.7), 600)
+
+
+def once(rng, scale):
+    """A sampler that has another scale in sample 16 only."""
+    key = int(rng.bit_generator.state["state"]["key"][1])
+    return attribute_sampler(char="a", scale=scale if key == 16 else 0.5, resolution=8)(rng)
+
+
+def test_a_sampler_that_is_not_determined_in_some_samples_only_is_refused(tmp_path):
+    def sometimes(rng):
+        late = int(rng.bit_generator.state["state"]["key"][1]) > 10
+        return attribute_sampler(char="a", scale=0.1 + float(np.random.default_rng().random()) * late)(rng)
+
+    with pytest.raises(UserError, match="draws something else from the same generator"):
+        write_dataset(tmp_path / "a.h5", sometimes, 20)
