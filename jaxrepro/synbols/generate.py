@@ -27,7 +27,7 @@ from jaxrepro.synbols.blocks import Layout
 from jaxrepro.synbols.columns import attribute_columns
 from jaxrepro.synbols.fonts import FontSet, find_fonts, fingerprint, installed_fonts
 from jaxrepro.synbols.fonts.discovery import MEDIUM, fingerprint_of_files
-from jaxrepro.synbols.patterns import picture_files
+from jaxrepro.synbols.patterns import forget_pictures, picture_files
 from jaxrepro.synbols.pieces import MoreChannels, Pieces, check_same, claimed, path_of
 from jaxrepro.synbols.predefined import Dataset, dataset
 from jaxrepro.synbols.sampling import generator, image_of
@@ -200,11 +200,15 @@ def generate_file(
     """
     first, stop = shard_rows(num_samples, shard)
     checks.whole("workers", workers, 1)
+    forget_pictures()  # of an earlier call; they may have been replaced
     made = recipe.load()
     # One sample now, so that a mistake shows before files and processes are made.
     sample = render_arrays(made, recipe.seed, [first])
+    options = recipe.recorded_options()
+    if "pictures_hash" not in options and (found := identity.pictures(made)):
+        options["pictures_hash"] = found
     header = Header(
-        dataset=recipe.dataset, seed=recipe.seed, options=recipe.recorded_options(), note=made.note,
+        dataset=recipe.dataset, seed=recipe.seed, options=options, note=made.note,
         num_samples=num_samples, first_row=first, stop_row=stop, generator_version=drawing.GENERATOR_VERSION,
         fonts=recipe.fingerprint(made.font_names), symbols=tuple(sorted(set(made.symbols))),
         font_names=tuple(sorted(set(made.font_names))),

@@ -5,12 +5,14 @@ a header holds a hash of the attributes of every sample, or of 20,000 spread ove
 there the first sample is rendered and compared; and pieces that an interrupted call left are drawn again, every sample.
 Of an aggregator of masks that is a function of the user's, eight samples of each piece, or of the file that is there,
 are rendered, and their masks must be equal.
+Folders of pictures are told by a hash of their contents.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ import numpy as np
 from jaxrepro.errors import UserError
 from jaxrepro.synbols.blocks import pad_mask
 from jaxrepro.synbols.declared_json import is_opaque, to_json
-from jaxrepro.synbols.distributions import declared
+from jaxrepro.synbols.distributions import Distribution, declared
+from jaxrepro.synbols.fonts.discovery import fingerprint_of_files
 from jaxrepro.synbols.masks import flatten_mask, flatten_mask_except_first
+from jaxrepro.synbols.patterns import ImagePattern, picture_files
 from jaxrepro.synbols.predefined import Dataset
 from jaxrepro.synbols.sampling import generator, image_of
 from jaxrepro.synbols.symbols import attributes_of, flatten_attributes
@@ -61,7 +65,11 @@ def probe(made: Dataset, seed: int, num_samples: int) -> str:
     if not draws_freely(made):
         return ""
     rows = _spread(0, num_samples, _PROBED)
-    lines = [json.dumps(_rounded(drawn), sort_keys=True) for drawn in _drawn(made, seed, rows)]
+    lines, roots = [], set()
+    for row in rows:
+        image = image_of(made.sampler, generator(seed, row))
+        lines.append(json.dumps(_rounded(attributes_of(image)), sort_keys=True))
+        roots |= _roots((image.background, *[symbol.foreground for symbol in image.symbols]))
     twice = _spread(0, len(rows), _DRAWN_TWICE)
     again = _drawn(made, seed, [rows[i] for i in twice])
     if any(json.dumps(_rounded(drawn), sort_keys=True) != lines[i] for i, drawn in zip(twice, again)):
@@ -69,7 +77,34 @@ def probe(made: Dataset, seed: int, num_samples: int) -> str:
             f"the sampler {declared(made.sampler)} draws something else from the same generator each time; "
             "it must draw from its argument only"
         )
+    if roots:
+        lines.append(_fingerprint(roots))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def pictures(made: Dataset) -> str:
+    """Returns a hash of the pictures in the folders that a sampler declares; "" if there are none."""
+    roots = _roots(declared(made.sampler))
+    return _fingerprint(roots) if roots else ""
+
+
+def _fingerprint(roots: set[str]) -> str:
+    return fingerprint_of_files(path for root in sorted(roots) for path in picture_files(root))
+
+
+def _roots(value: Any) -> set[str]:
+    """Returns the folders of the ImagePatterns that a declared value holds."""
+    if isinstance(value, ImagePattern):
+        return set() if value.root is None else {str(value.root)}
+    if isinstance(value, Mapping):
+        parts = value.values()
+    elif isinstance(value, tuple | list):
+        parts = value
+    elif isinstance(value, Distribution):
+        parts = [getattr(value, f.name) for f in dataclasses.fields(value)]
+    else:
+        parts = ()
+    return set().union(*map(_roots, parts))
 
 
 def check_drawn(path: Path, made: Dataset, seed: int, rows: Sequence[int], stored: Sequence[bytes]) -> None:

@@ -264,9 +264,28 @@ def _picture(path: str) -> Any:
 
     try:
         with Image.open(path) as picture:
+            if picture.mode == "F":
+                raise UserError(f"{path!r} holds floating-point numbers; save it with 8 or 16 bits")
+            if picture.mode.startswith("I"):  # 16 bits; Pillow would cut off what exceeds 255
+                return _of_16_bits(np.asarray(picture), path)
             return picture.convert("RGB")
     except OSError as error:
         raise UserError(f"{path!r} is no readable picture ({error}); remove it from the folder") from error
+
+
+def _of_16_bits(levels: np.ndarray, path: str) -> Any:
+    """Returns gray levels 0 … 65535 as a picture of 8 bits: 65535 is 255."""
+    from PIL import Image
+
+    if levels.min() < 0 or levels.max() > 65535:
+        raise UserError(f"{path!r} holds numbers outside 0 … 65535; save it with 8 or 16 bits")
+    return Image.fromarray(np.rint(levels / 257).astype(np.uint8)).convert("RGB")
+
+
+def forget_pictures() -> None:
+    """Forgets which pictures there are and what they show, as they may have been replaced since they were read."""
+    picture_files.cache_clear()
+    _picture.cache_clear()
 
 
 def _check_gradient(alpha: float, types: tuple[str, ...]) -> None:

@@ -9,9 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from jaxrepro.errors import UserError
-from jaxrepro.synbols import Gradient, LogNormal, SolidColor, attribute_sampler, flatten_mask, write_dataset
+from jaxrepro.synbols import (
+    Choice,
+    Gradient,
+    ImagePattern,
+    LogNormal,
+    SolidColor,
+    attribute_sampler,
+    flatten_mask,
+    write_dataset,
+)
 from jaxrepro.synbols.generate import Recipe, generate_file, merge_files
 from jaxrepro.synbols.identity import probe
 from jaxrepro.synbols.predefined import Dataset
@@ -271,3 +281,27 @@ def test_a_sampler_that_is_not_determined_in_some_samples_only_is_refused(tmp_pa
 
     with pytest.raises(UserError, match="draws something else from the same generator"):
         write_dataset(tmp_path / "a.h5", sometimes, 20)
+
+
+def from_pictures(rng, root):
+    background = ImagePattern(root=str(root)) if rng.random() < 0.5 else Gradient()
+    return attribute_sampler(char="a", resolution=8, background=background)(rng)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_replaced_pictures_are_other_samples(tmp_path, declared):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Picture.new("RGB", (40, 40), (255, 0, 0)).save(pictures / "one.png")
+    backgrounds = Choice((Gradient(), ImagePattern(root=str(pictures))))
+    sampler = attribute_sampler(char="a", resolution=8, background=backgrounds)
+    if not declared:
+        sampler = functools.partial(from_pictures, root=pictures)
+    out, other = tmp_path / "a.h5", tmp_path / "b.h5"
+    write_dataset(out, sampler, 20)
+    write_dataset(out, sampler, 20)
+    Picture.new("RGB", (40, 40), (0, 0, 255)).save(pictures / "one.png")
+    with pytest.raises(UserError, match="pictures_hash" if declared else "its sampler draws other samples"):
+        write_dataset(out, sampler, 20)
+    write_dataset(other, sampler, 20)  # of the new pictures, though the old ones were read before
+    assert (read(other)[0] != read(out)[0]).any()

@@ -269,6 +269,21 @@ def test_a_damaged_picture_is_named(tmp_path):
         ImagePattern(0, root=str(tmp_path)).source((8, 8))
 
 
+@pytest.mark.parametrize(("dtype", "kind"), [(np.uint16, "png"), (np.int32, "tiff")])
+def test_pictures_of_16_bits_keep_their_levels(tmp_path, dtype, kind):
+    levels = np.linspace(0, 255, 60).round().astype(np.uint8)
+    ramp = np.broadcast_to(levels.astype(dtype) * 257, (40, 60))
+    Picture.fromarray(np.ascontiguousarray(ramp)).save(tmp_path / "ramp.png", format=kind)
+    whole = painted(ImagePattern(0, root=str(tmp_path), crop=False).source((60, 40)), (60, 40))
+    assert (whole[..., :3] == levels[:, None]).all()
+
+
+def test_a_picture_of_floats_is_named(tmp_path):
+    Picture.fromarray(np.full((40, 60), 0.5, np.float32)).save(tmp_path / "ramp.png", format="tiff")
+    with pytest.raises(UserError, match=r"ramp\.png' holds floating-point numbers"):
+        ImagePattern(0, root=str(tmp_path)).source((8, 8))
+
+
 def test_attributes_of_patterns_are_style_seed_and_what_is_unusual():
     assert pattern_attributes(Gradient(4)) == {"style": "Gradient", "seed": 4}
     assert pattern_attributes(NoPattern()) == {"style": "NoPattern"}
