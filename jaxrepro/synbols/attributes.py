@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from jaxrepro.errors import UserError, unknown
-from jaxrepro.synbols.checks import whole
+from jaxrepro.synbols.checks import flag, whole
 from jaxrepro.synbols.distributions import (
     COIN,
     AnyFont,
@@ -254,7 +254,9 @@ def _(sampler: AttributeSampler) -> Draw:
         if label is not None:
             drawn = [labelled(s, rng) for s in drawn]
         if missing is not None:
-            drawn = [dataclasses.replace(s, foreground=NoPattern()) if missing(rng) else s for s in drawn]
+            drawn = [
+                dataclasses.replace(s, foreground=NoPattern()) if flag("is_missing", missing(rng)) else s for s in drawn
+            ]
         return Image(symbols=tuple(drawn), **rest, **fixed)
 
     return draw
@@ -372,10 +374,12 @@ def _checked_joint(drawn: Any) -> dict[str, Any]:
 
 def _check_constants(sampler: AttributeSampler) -> None:
     """Finds bad constants here and not in the middle of a long run."""
-    names = (*OF_SYMBOL, *OF_IMAGE, "n_symbols", "alphabet")
+    names = (*OF_SYMBOL, *OF_IMAGE, "n_symbols", "alphabet", "is_missing")
     constant = {n: getattr(sampler, n).value for n in names if isinstance(getattr(sampler, n), Constant)}
     if "n_symbols" in constant:
         whole("n_symbols", constant["n_symbols"], 0)
+    if "is_missing" in constant:
+        flag("is_missing", constant["is_missing"])
     letters = constant.get("alphabet")
     if letters is not None and not (hasattr(letters, "fonts") and hasattr(letters, "symbols")):
         raise UserError(f'alphabet is {letters!r}; it must be one, such as alphabet("english")')

@@ -29,6 +29,17 @@ def whole(name: str, value: Any, least: int) -> int:
     return number
 
 
+def texts(name: str, values: Any) -> tuple[str, ...]:
+    """Returns several texts, such as names of classes."""
+    try:
+        found = tuple(values)
+    except TypeError:
+        found = (None,)
+    if not all(isinstance(text, str) for text in found):
+        raise UserError(f"{name} is {values!r}; it must be a list of texts")
+    return tuple(map(str, found))
+
+
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     """Returns a finite number of [low, high]."""
     try:

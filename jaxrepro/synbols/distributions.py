@@ -15,7 +15,7 @@ Here stands what there is to draw; `draws` draws it with NumPy, `jaxrepro.data.s
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -30,7 +30,11 @@ class Distribution:
     """Something to draw: a frozen dataclass of plain values; called with a NumPy generator, or a seed, it draws."""
 
     def __call__(self, rng: np.random.Generator | int) -> Any:
-        return self._draw(np.random.default_rng(rng) if isinstance(rng, int | np.integer) else rng)
+        if isinstance(rng, int | np.integer) and rng >= 0:
+            rng = np.random.default_rng(rng)
+        elif not hasattr(rng, "standard_normal"):
+            raise UserError(f"a draw takes a NumPy generator, or a seed of 0 or more, not {rng!r}")
+        return self._draw(rng)
 
     @functools.cached_property
     def _draw(self) -> Callable[[np.random.Generator], Any]:
@@ -116,7 +120,7 @@ class Choice(Distribution):
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self):
-        self.__dict__["values"] = tuple(map(plain, self.values))
+        self.__dict__["values"] = tuple(map(plain, _several(self, self.values)))
         _check_weights(self, self.values)
 
     def __str__(self):
@@ -131,7 +135,7 @@ class Mixture(Distribution):
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self):
-        self.__dict__["components"] = tuple(map(declared, self.components))
+        self.__dict__["components"] = tuple(map(declared, _several(self, self.components)))
         _check_weights(self, self.components)
 
     def __str__(self):
@@ -146,6 +150,9 @@ class Joint(Distribution):
 
     def __post_init__(self):
         pairs = self.attributes.items() if isinstance(self.attributes, Mapping) else self.attributes
+        pairs = [tuple(_several(self, pair)) for pair in _several(self, pairs)]
+        if any(len(pair) != 2 for pair in pairs):
+            raise UserError(f"Joint of {self.attributes!r}; give a dict of attributes")
         self.__dict__["attributes"] = tuple((str(name), declared(value)) for name, value in pairs)
 
     def __str__(self):
@@ -278,8 +285,19 @@ def _check_numbers(distribution: Distribution, *names: str) -> None:
 
 def _check_size(distribution: Any) -> None:
     size = distribution.size
-    if size is not None and not (isinstance(size, int | np.integer) and size >= 1):
-        raise UserError(f"{type(distribution).__name__}: size is {size!r}; it must be a whole number of 1 or more")
+    if size is not None:
+        if isinstance(size, bool) or not (isinstance(size, int | np.integer) and size >= 1):
+            raise UserError(f"{type(distribution).__name__}: size is {size!r}; it must be a whole number of 1 or more")
+        distribution.__dict__["size"] = int(size)
+
+
+def _several(distribution: Distribution, values: Any) -> Iterable[Any]:
+    try:
+        return list(values)
+    except TypeError as error:
+        kind = type(distribution).__name__
+        what = "a dict of attributes" if kind == "Joint" else "a tuple of what can be drawn"
+        raise UserError(f"{kind} of {values!r}; give {what}") from error
 
 
 def _check_weights(distribution: Any, values: Sequence[Any]) -> None:

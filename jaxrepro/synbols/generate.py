@@ -12,6 +12,7 @@ continues, and the file is put together from them, in order, while later ones ar
 import contextlib
 import functools
 import json
+import operator
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,16 +28,16 @@ from jaxrepro.synbols.blocks import Layout
 from jaxrepro.synbols.columns import attribute_columns
 from jaxrepro.synbols.fonts import FontSet, find_fonts, fingerprint, installed_fonts
 from jaxrepro.synbols.fonts.discovery import MEDIUM, fingerprint_of_files
+from jaxrepro.synbols.masks import aggregated, storable
 from jaxrepro.synbols.patterns import forget_pictures, picture_files
 from jaxrepro.synbols.pieces import MoreChannels, Pieces, check_same, claimed, path_of
 from jaxrepro.synbols.predefined import Dataset, dataset
-from jaxrepro.synbols.sampling import generator, image_of
+from jaxrepro.synbols.sampling import checked_seed, generator, image_of
 from jaxrepro.synbols.storage import Header
 from jaxrepro.synbols.symbols import attributes_of, checked_resolution
 
 _BATCH_PIXELS = 2**18  # images are finished in batches of about so many pixels
 _BATCH_SAMPLES = 32  # drawn ahead of what the generator yields
-_LARGEST_SEED = 2**63 - 1
 
 Sample = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -79,6 +80,8 @@ class Recipe:
     strict: bool = False
 
     def __post_init__(self):
+        if isinstance(self.seed, np.integer):  # JSON knows Python's only
+            object.__setattr__(self, "seed", int(self.seed))
         if "resolution" in self.options:  # 32 and (32, 32) are the same
             options = {**self.options, "resolution": checked_resolution(self.options["resolution"])}
             object.__setattr__(self, "options", options)
@@ -89,8 +92,7 @@ class Recipe:
         Raises:
           UserError: unknown dataset or option, a seed out of range, no fonts; with `strict`, too few.
         """
-        if not (isinstance(self.seed, int | np.integer) and 0 <= self.seed <= _LARGEST_SEED):
-            raise UserError(f"seed={self.seed}; it must be 0 to 2**63 - 1")
+        checked_seed(self.seed)
         chosen = {} if self.search == FontSearch() else {"fonts": self.search.find()}
         made = self.make(self.dataset, **self.options, **chosen)
         if self.strict and made.note:
@@ -125,9 +127,9 @@ def dataset_generator(
       dict of attributes.
 
     Raises:
-      UserError: n_samples below 1; what the sampler and the drawing raise.
+      UserError: n_samples below 1, a seed out of range; what the sampler and the drawing raise.
     """
-    n_samples = checks.whole("n_samples", n_samples, 1)
+    n_samples, seed = checks.whole("n_samples", n_samples, 1), checked_seed(seed)
     for i in range(0, n_samples, _BATCH_SAMPLES):
         yield from zip(*render(sampler, mask_aggregator, seed, range(i, min(i + _BATCH_SAMPLES, n_samples))))
 
@@ -140,7 +142,7 @@ def render(
     x, masks = drawing.render_batch(images)
     attributes = [attributes_of(image) for image in images]
     if mask_aggregator is not None:
-        masks, extra = zip(*map(mask_aggregator, masks))
+        masks, extra = zip(*[aggregated(mask_aggregator, m) for m in masks])
         attributes = [a | e for a, e in zip(attributes, extra)]
     return list(x), list(masks), attributes
 
@@ -158,6 +160,7 @@ def render_arrays(made: Dataset, seed: int, rows: Sequence[int]) -> tuple[np.nda
         found = render(made.sampler, made.mask_aggregator, seed, rows[len(x) : len(x) + batch])
         for whole, part in zip((x, masks, attributes), found):
             whole += part
+    masks = list(map(storable, masks))
     shapes = {a.shape for a in x} | {m.shape[:2] + x[0].shape[2:] for m in masks}
     if len(shapes) > 1:
         raise UserError(f"the images are {sorted(shapes)}; those of one file must have one size")
@@ -176,7 +179,12 @@ def write_dataset(
     Args:
       symbols, font_names: the classes, all that can occur; without them, those that do occur are numbered.
     """
-    made = Dataset(sampler, tuple(symbols), tuple(font_names), mask_aggregator)
+    if not isinstance(path, str | Path) or not isinstance(name, str):
+        raise UserError(f"path is {path!r} and name {name!r}; they must be a file's name and a text")
+    if not (mask_aggregator is None or callable(mask_aggregator)):
+        raise UserError(f"mask_aggregator is {mask_aggregator!r}; it must be a function, such as flatten_mask, or None")
+    classes = checks.texts("symbols", symbols), checks.texts("font_names", font_names)
+    made = Dataset(sampler, *classes, mask_aggregator)
     recipe = Recipe(name, seed, make=functools.partial(_same, made))
     return generate_file(recipe, n_samples, Path(path), workers=workers)
 
@@ -198,8 +206,9 @@ def generate_file(
       UserError: a number out of range, a file or an unfinished run of something else under that name (also if the
         sampler was edited since; see `identity`), a full disk, and what `recipe.load` raises.
     """
+    num_samples = checks.whole("num_samples", num_samples, 1)
     first, stop = shard_rows(num_samples, shard)
-    checks.whole("workers", workers, 1)
+    workers = checks.whole("workers", workers, 1)
     forget_pictures()  # of an earlier call; they may have been replaced
     made = recipe.load()
     # One sample now, so that a mistake shows before files and processes are made.
@@ -282,8 +291,11 @@ def shard_rows(num_samples: int, shard: tuple[int, int]) -> tuple[int, int]:
     Raises:
       UserError: no samples, no such shard, or an empty one.
     """
-    i, n = shard
-    checks.whole("num_samples", num_samples, 1)
+    try:
+        i, n = map(operator.index, shard)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"shard is {shard!r}; it must be two whole numbers, such as (0, 1)") from error
+    num_samples = checks.whole("num_samples", num_samples, 1)
     if not 0 <= i < n <= num_samples:
         raise UserError(
             f"shard {i}/{n} of {num_samples} samples; write I/N with I from 0 to N-1 and no more shards than samples"

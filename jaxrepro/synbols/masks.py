@@ -4,6 +4,7 @@ An aggregator maps the masks of one image, uint8 [H, W, n] with the coverage 0 â
 (mask, extra attributes). Labels are uint8, not the original's float64.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,33 @@ def flatten_mask_except_first(masks: np.ndarray) -> tuple[np.ndarray, dict[str, 
     if not masks.shape[-1]:
         raise UserError("flatten_mask_except_first needs images with one symbol or more")
     return np.stack([masks[..., 0], _labels(masks[..., 1:])], axis=-1), {}
+
+
+def aggregated(aggregator: Callable, masks: np.ndarray) -> tuple[np.ndarray, Mapping[str, Any]]:
+    """Returns what an aggregator makes of the masks of one image; UserError if that is no such pair."""
+    found = aggregator(masks)
+    if isinstance(found, tuple | list) and len(found) == 2 and isinstance(found[1], Mapping):
+        mask = np.asarray(found[0])
+        if mask.shape[:2] == masks.shape[:2] and mask.ndim in (2, 3):
+            return mask, found[1]
+    raise UserError(f"the mask_aggregator gave {_described(found)}; it must give a mask [H, W] or [H, W, K] and a dict")
+
+
+def _described(found: Any) -> str:
+    if isinstance(found, tuple | list):
+        return f"({', '.join(map(_described, found))})"
+    return f"an array {list(found.shape)}" if isinstance(found, np.ndarray) else repr(found)
+
+
+def storable(mask: np.ndarray) -> np.ndarray:
+    """Returns a mask as uint8, which files hold."""
+    if mask.dtype == np.uint8:
+        return mask
+    with np.errstate(invalid="ignore"):
+        stored = mask.astype(np.uint8)
+    if not np.array_equal(stored, mask):
+        raise UserError("the mask_aggregator gave numbers that are not whole or not 0 to 255; files hold uint8")
+    return stored
 
 
 def _labels(masks: np.ndarray) -> np.ndarray:

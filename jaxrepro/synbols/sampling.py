@@ -1,11 +1,14 @@
 """One draw of a sampler: the random numbers of a sample, and its image."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from jaxrepro.errors import UserError
 from jaxrepro.synbols.symbols import Image
+
+_LARGEST_SEED = 2**63 - 1
 
 
 def generator(seed: int, i: int) -> np.random.Generator:
@@ -18,8 +21,17 @@ def generator(seed: int, i: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, i]))
 
 
+def checked_seed(seed: Any) -> int:
+    """Returns a seed as Python's integer; UserError if it is none."""
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= seed <= _LARGEST_SEED:
+        return int(seed)
+    raise UserError(f"seed={seed!r}; it must be a whole number, 0 to 2**63 - 1")
+
+
 def image_of(sampler: Callable, rng: np.random.Generator) -> Image:
     """Returns a draw of a sampler; UserError if it is no image."""
+    if not callable(sampler):
+        raise UserError(f"sampler is {sampler!r}; it must be one, such as attribute_sampler(…)")
     image = sampler(rng)
     if not isinstance(image, Image):
         raise UserError(f"the sampler gave {image!r}; it must give an Image, as attribute_sampler(…)(rng) does")

@@ -97,6 +97,8 @@ def find_fonts(
     """
     if normal_weight not in (MEDIUM, REGULAR):
         raise UserError(f"normal_weight is {normal_weight!r}; it must be {MEDIUM} (Medium) or {REGULAR} (Regular)")
+    if not isinstance(folders, Iterable) or isinstance(folders, str):
+        raise UserError(f"folders is {folders!r}; it must be a list of folders")
     found: dict[str, tuple[Font, ...]] = {}
     skipped: list[Skipped] = []
     for source in _sources(folders, system):
@@ -159,10 +161,18 @@ class _Source(NamedTuple):
 def _sources(folders: Sequence[str | Path], system: bool) -> Iterator[_Source]:
     """Yields the places to search, the most important first; one per folder of files, which share a licence."""
     yield from _packages()
-    chosen = [Path(f).expanduser() for f in folders]
-    for folder in chosen:
+    chosen = []
+    for given in folders:
+        if not isinstance(given, str | Path):
+            raise UserError(f"one of folders is {given!r}; it must be the name of a folder")
+        folder = Path(given).expanduser()
+        chosen.append(folder)
         if not folder.is_dir():
             raise UserError(f"no folder of fonts at {folder}")
+        if not any(
+            name.lower().endswith(SUFFIXES) for _, _, names in os.walk(folder, followlinks=True) for name in names
+        ):
+            raise UserError(f"no font ({' '.join(SUFFIXES)}) in the folder {folder}")
     if system:
         chosen += [p for p in (Path(f).expanduser() for f in SYSTEM_FOLDERS) if p.is_dir()]
     for folder in chosen:
