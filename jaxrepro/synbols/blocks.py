@@ -245,7 +245,8 @@ def written_whole(path: Path) -> Iterator[Any]:
             yield handle
         temporary.rename(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _power_of_two(n: int) -> int:

@@ -13,6 +13,7 @@ import contextlib
 import functools
 import json
 import operator
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,13 +55,18 @@ class FontSearch:
     normal_weight: int = MEDIUM
 
     def find(self) -> FontSet:
-        """Returns the fonts."""
+        """Returns the fonts; UserError if there are none of those to leave out."""
         if self == FontSearch():
             return installed_fonts()
         found = find_fonts(
             self.folders, self.system, self.instances, near_duplicates=self.near_duplicates,
             normal_weight=self.normal_weight,
         )  # fmt: skip
+        if self.without and not set(self.without).intersection(found.names):
+            raise UserError(
+                f"none of the fonts to leave out, {', '.join(self.without[:3])}…, is among the {len(found)} found; "
+                "see python -m jaxrepro.synbols fonts"
+            )
         return found.without(self.without)
 
 
@@ -213,6 +219,9 @@ def generate_file(
     made = recipe.load()
     # One sample now, so that a mistake shows before files and processes are made.
     sample = render_arrays(made, recipe.seed, [first])
+    folder = out.with_name(out.name + ".partial")
+    if out.parent.is_dir() and not os.path.exists(out):
+        storage.check_room(out, folder, (stop - first) * sample[0].nbytes)
     options = recipe.recorded_options()
     if "pictures_hash" not in options and (found := identity.pictures(made)):
         options["pictures_hash"] = found
@@ -228,10 +237,9 @@ def generate_file(
             _check_rendered(out, made, recipe.seed, first, stop, (file["x"], file["mask"], file["y"]))
         progress(stop - first, stop - first)
         return out
-    folder = out.with_name(out.name + ".partial")
     layout = blocks.layout_of(sample[0].shape[1:], _one_or_more(sample[1].shape[1:]), stop - first)
     ranges = [(i, min(i + layout.group, stop)) for i in range(first, stop, layout.group)]
-    with storage.full_disk_is_a_user_error(out), claimed(folder):
+    with storage.unwritable_is_a_user_error(out), claimed(folder):
         check_same(folder, header)
         kept = blocks.saved(folder).intersection(ranges)
         # What a function drew, or made of masks, is made again, to compare.
@@ -350,7 +358,7 @@ def _piece_task(
             _check_rendered(folder, made, recipe.seed, start, stop, stored)
             return
         block = blocks.pack(*render_arrays(made, recipe.seed, range(start, stop)), layout)
-        with storage.full_disk_is_a_user_error(out):
+        with storage.unwritable_is_a_user_error(out):
             blocks.save(path_of(folder, start, stop), block)
 
     return task
@@ -368,7 +376,7 @@ def _is_there(out: Path, header: Header) -> bool:
     """Returns whether the file is there already; an unreadable one or another dataset's is a UserError."""
     if not out.parent.is_dir():
         raise UserError(f"the folder {out.parent} does not exist")
-    if not out.exists():
+    if not os.path.exists(out):
         return False
     with storage.open_file(out) as file:
         found = storage.header_of(file)

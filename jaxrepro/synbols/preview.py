@@ -12,6 +12,7 @@ histograms  of the attributes, by part of the random split
 splits      rotation and scale by part of an iid, a stratified and a compositional split, after figure 2
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -58,11 +59,12 @@ def write(figure: str, out: Path, recipe: Recipe, file: Path | None = None) -> N
     drawn = FIGURES[figure](recipe, file)
     temporary = out.with_name(out.name + ".tmp")
     try:
-        with storage.full_disk_is_a_user_error(out):
+        with storage.unwritable_is_a_user_error(out):
             drawn.savefig(temporary, format="png", dpi=120)
             temporary.rename(out)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def tile(images: Sequence[np.ndarray], num_columns: int, cell: int | None = None) -> np.ndarray:
@@ -91,7 +93,7 @@ def beside(path: Path) -> Path:
     with storage.open_file(path) as file:
         images = list(file["x"][:NUM_GRID])
     picture = tile(images, min(10, len(images)), min(LARGEST_CELL, 2 * max(images[0].shape[:2])))
-    with storage.full_disk_is_a_user_error(out), written_whole(out) as handle:
+    with storage.unwritable_is_a_user_error(out), written_whole(out) as handle:
         Image.fromarray(picture).save(handle, "png")
     return out
 

@@ -23,6 +23,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -54,6 +55,9 @@ from jaxrepro.synbols.symbols import flatten_attributes
 GENERATOR = "jaxrepro.synbols"
 
 _SPLIT_CHUNK = 1000  # rows
+_UNWRITABLE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG,
+)  # fmt: skip
 _SLACK_BYTES = 2**22  # more than what HDF5 itself writes about a group of rows
 
 
@@ -130,7 +134,7 @@ def write_file(path: Path, header: Header, blocks: Iterable[Block], layout: Layo
       folder: for the temporary file, on the same disk; None: that of the file.
 
     Raises:
-      UserError: the disk is full.
+      UserError: the disk is full, or the folder cannot be written to.
     """
     import h5py
 
@@ -138,7 +142,7 @@ def write_file(path: Path, header: Header, blocks: Iterable[Block], layout: Layo
     num_rows = header.stop_row - header.first_row
     groups = regrouped(blocks, layout, num_rows)
     try:
-        with full_disk_is_a_user_error(path), h5py.File(temporary, "w", libver=LIBVER) as file:
+        with unwritable_is_a_user_error(path), h5py.File(temporary, "w", libver=LIBVER) as file:
             first = next(groups)
             _reserve(temporary, file, num_rows * first.x[0].size)
             for name, value in _header_attributes(header).items():
@@ -164,10 +168,12 @@ def write_file(path: Path, header: Header, blocks: Iterable[Block], layout: Layo
                 joined |= {"label": numbered("char", joined["char"]), "font": numbered("font", joined["font name"])}
                 for name, split in standard_splits(joined).items():
                     write_split(file, name, split)
-        _cut_to_size(temporary)
-        temporary.rename(path)
+        with unwritable_is_a_user_error(path):
+            _cut_to_size(temporary)
+            temporary.rename(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_split(file: Any, name: str, split: Split) -> None:
@@ -272,20 +278,38 @@ def export_npz(path: Path, out: Path, split: str | None = None) -> None:
         if split is not None:
             member = splits[split][()]
             arrays = {f"{p}/{k}": a[member[:, i]] for i, p in enumerate(PARTS) for k, a in arrays.items()}
-    with full_disk_is_a_user_error(out), written_whole(out) as handle:
+    with unwritable_is_a_user_error(out), written_whole(out) as handle:
         np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 
 @contextlib.contextmanager
-def full_disk_is_a_user_error(path: Path) -> Iterator[None]:
-    """Turns the system's "no space left", also as HDF5 reports it, into one line."""
+def unwritable_is_a_user_error(path: Path) -> Iterator[None]:
+    """Turns the system's "no space left", also as HDF5 reports it, and "permission denied" and such into one line."""
     try:
         yield
     except (OSError, RuntimeError) as error:
         numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         if getattr(error, "errno", None) in numbers or any(f"errno = {n}," in str(error) for n in numbers):
             raise UserError(f"no room left for {path}; free some space, then the same command continues") from error
+        named = getattr(error, "filename", None)
+        is_beside = named is None or path.absolute().parent in Path(os.fsdecode(named)).absolute().parents
+        if getattr(error, "errno", None) in _UNWRITABLE and is_beside:
+            raise UserError(f"cannot write {path}: {os.strerror(error.errno)}") from error
         raise
+
+
+def check_room(path: Path, folder: Path, num_bytes: int) -> None:
+    """Raises UserError if a disk cannot hold so much, beside what `folder` holds of it already."""
+    try:
+        there = sum(piece.stat().st_size for piece in folder.glob("*.np?"))
+    except OSError:  # another process writes the same file, or there can be no such folder
+        there = 0
+    free = shutil.disk_usage(path.absolute().parent).free + there
+    if num_bytes > free:
+        raise UserError(
+            f"{path} would take {num_bytes / 1e9:,.1f} GB or more, of which {free / 1e9:,.1f} GB are free; "
+            "take fewer samples, or another disk"
+        )
 
 
 _EMPTY = Header("", 0, {}, 0, 0, 0, 0, "", (), ())

@@ -165,6 +165,9 @@ def test_fonts_and_similar_say_what_was_found(tmp_path, capsys):
         (["generate", "--language=klingon", "--out={}"], "unknown language 'klingon'"),
         (["generate", "--num_samples=0", "--out={}"], "num_samples is 0"),
         (["generate", "--num_samples=many", "--out={}"], "--num_samples: invalid int value: 'many'"),
+        (["generate", "--num_samples=100000000000000", "--out={}"], "would take 307,200,000.0 GB or more"),
+        (["similar", "--max_distance=nan", "--out={}"], "max_distance is nan; it must be 0 or more"),
+        (["similar", "--max_distance=-1", "--out={}"], "max_distance is -1"),
         (["generate", "--seed=-1", "--out={}"], "seed=-1"),
         (["generate", "--workers=0", "--out={}"], "workers is 0"),
         (["generate", "--shard=3/3", "--out={}"], "shard 3/3"),
@@ -197,6 +200,36 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, mess
     assert error.count("\n") == 1
     assert message in error
     assert os.listdir(tmp_path) == []
+
+
+def test_fonts_to_leave_out_or_to_add_that_are_not_there_are_named(tmp_path, capsys):
+    (tmp_path / "list.txt").write_text("No Such Font\n")
+    assert generate(tmp_path / "a.h5", f"--exclude_fonts={tmp_path / 'list.txt'}") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: none of the fonts to leave out, No Such Font…, is among the ")
+    (tmp_path / "empty").mkdir()
+    assert generate(tmp_path / "a.h5", f"--fonts_dir={tmp_path / 'empty'}") == 2
+    assert f"no font (.ttf .otf .ttc .otc) in the folder {tmp_path / 'empty'}" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == ["empty", "list.txt"]
+
+
+@pytest.mark.parametrize("name", ["generate", "merge", "export", "preview", "datasets"])
+def test_what_cannot_be_written_is_one_line(tmp_path, capsys, name):
+    long = tmp_path / f"{'a' * 250}.h5"  # with the ending of a temporary name the system refuses it, whoever we are
+    options = ["--num_samples=4", "--resolution=8", "--no_preview"]
+    assert call("generate", f"--out={tmp_path / 'b.h5'}", *options) == 0
+    capsys.readouterr()
+    arguments = {
+        "generate": ["generate", *options, f"--out={long}"],
+        "merge": ["merge", tmp_path / "b.h5", f"--out={long}"],
+        "export": ["export", tmp_path / "b.h5", f"--out={long}"],
+        "preview": ["preview", f"--file={tmp_path / 'b.h5'}", f"--out={long}"],
+        "datasets": ["datasets", "tiny", f"--preview={long}"],
+    }[name]
+    assert call(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: cannot write {long}: File name too long\n"
+    assert os.listdir(tmp_path) == ["b.h5"]
 
 
 def test_help_names_the_commands_and_needs_no_rendering():

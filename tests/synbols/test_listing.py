@@ -47,8 +47,10 @@ def test_installed_packages_are_not_recommended():
 def test_the_extra_is_recommended_until_it_is_installed():
     font = find_fonts()[0]
     fonts = FontSet(tuple(replace(font, name=f"F{i}", package=f"fontpkg-f{i}") for i in range(100)))
-    assert "jaxrepro[fonts]" in report(None, FontSet(fonts[:99]))
-    assert "jaxrepro[fonts]" not in report(None, fonts)
+    text = report(None, FontSet(fonts[:99]))
+    assert "pip install '.[fonts]'" in text
+    assert "'./packages/synbols[fonts]'" in text
+    assert "[fonts]" not in report(None, fonts)
 
 
 def test_korean_is_pointed_to_packages_of_both_kinds():

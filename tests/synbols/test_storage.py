@@ -1,6 +1,7 @@
 """Files: the original's layout, reproducible bytes, and nothing half-written or damaged is ever taken for a file."""
 
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -213,6 +214,17 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         storage.write_file(tmp_path / "a.h5", HEADER, broken(), LAYOUT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_read_only_is_one_line_and_what_is_elsewhere_keeps_its_error(tmp_path):
+    out = tmp_path / "a.h5"
+    with (
+        pytest.raises(UserError, match=r"cannot write .*a\.h5: Permission denied$"),
+        storage.unwritable_is_a_user_error(out),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "a.h5.partial"))
+    with pytest.raises(PermissionError), storage.unwritable_is_a_user_error(out):
+        raise PermissionError(errno.EACCES, "Permission denied", "/fonts/a.ttf")
 
 
 @pytest.mark.parametrize("limit", [1000, 100_000, 350_000, 420_000])

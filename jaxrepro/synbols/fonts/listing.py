@@ -102,7 +102,9 @@ def _table(fonts: FontSet) -> list[str]:
     if poor:
         lines += ["", "more fonts for " + ", ".join(poor) + ":"]
         if sum(f.package.startswith("fontpkg-") for f in fonts) < _PACK:
-            lines.append("  pip install 'jaxrepro[fonts]'")
+            lines.append(
+                "  in a checkout: pip install '.[fonts]', or './packages/synbols[fonts]' for the generator alone"
+            )
         lines.append(f"  python -m jaxrepro.synbols fonts --language={poor[0]}    # names the packages of a language")
     return lines
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxrepro.errors import UserError
+from jaxrepro.synbols.checks import number
 from jaxrepro.synbols.fonts.discovery import FontSet
 from jaxrepro.synbols.fonts.faces import Font, code_points, text_outline
 
@@ -63,8 +64,9 @@ def clusters(embeddings: np.ndarray, max_distance: float = MAX_DISTANCE, num_mer
       num_merges: instead, join exactly so many times, nearest first (the released list: 100 of 1,285 fonts).
 
     Raises:
-      UserError: embeddings is no matrix of finite numbers.
+      UserError: embeddings is no matrix of finite numbers, a distance below 0.
     """
+    max_distance = number("max_distance", max_distance, 0.0)
     embeddings = np.asarray(embeddings)
     if embeddings.ndim != 2 or not len(embeddings) or not np.isfinite(embeddings).all():
         raise UserError(f"embeddings must be a matrix [fonts, features] of finite numbers, not {embeddings.shape}")
@@ -93,16 +95,16 @@ def _joined(merges: np.ndarray, count: int) -> np.ndarray:
         members.append(members[first] + members[second])
         members[first] = members[second] = []
     numbers = np.empty(count, np.int64)
-    for number, rows in enumerate(filter(None, members)):
-        numbers[rows] = number
+    for cluster, rows in enumerate(filter(None, members)):
+        numbers[rows] = cluster
     return numbers
 
 
 def groups(fonts: Sequence[Font], numbers: np.ndarray) -> list[list[Font]]:
     """Returns the clusters of two or more fonts; in each, the font with most characters comes first."""
     members: dict[int, list[Font]] = {}
-    for font, number in zip(fonts, numbers.tolist(), strict=True):
-        members.setdefault(number, []).append(font)
+    for font, cluster in zip(fonts, numbers.tolist(), strict=True):
+        members.setdefault(cluster, []).append(font)
     several = [sorted(m, key=lambda f: (-len(code_points(f.regular)), f.name)) for m in members.values() if len(m) > 1]
     return sorted(several, key=lambda m: m[0].name)
 
