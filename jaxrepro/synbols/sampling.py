@@ -25,7 +25,7 @@ def checked_seed(seed: Any) -> int:
     """Returns a seed as Python's integer; UserError if it is none."""
     if isinstance(seed, int | np.integer) and not isinstance(seed, bool) and 0 <= seed <= _LARGEST_SEED:
         return int(seed)
-    raise UserError(f"seed={seed!r}; it must be a whole number, 0 to 2**63 - 1")
+    raise UserError(f"seed={seed!r}; it must be 0 to 2**63 - 1, a whole number")
 
 
 def image_of(sampler: Callable, rng: np.random.Generator) -> Image:

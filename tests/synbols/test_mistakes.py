@@ -73,7 +73,7 @@ def test_a_wrong_argument_is_named_and_nothing_is_left(tmp_path, monkeypatch, ca
 @pytest.mark.parametrize("seed", [2.5, -1, np.nan, "a", None, 2**64, True, np.float64(1)])
 def test_a_wrong_seed_is_named(tmp_path, seed):
     for call in (lambda: next(dataset_generator(SAMPLER, 1, seed=seed)), lambda: write(tmp_path / "a.h5", seed=seed)):
-        with pytest.raises(UserError, match="it must be a whole number, 0 to"):
+        with pytest.raises(UserError, match="it must be 0 to"):
             call()
     assert os.listdir(tmp_path) == []
 
