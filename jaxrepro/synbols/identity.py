@@ -29,7 +29,7 @@ from jaxrepro.synbols.predefined import Dataset
 from jaxrepro.synbols.sampling import generator, image_of
 from jaxrepro.synbols.symbols import attributes_of, flatten_attributes
 
-_PROBED = 20_000  # samples, a second's work
+_PROBED = 20_000  # samples, a few seconds' work
 _DRAWN_TWICE = 200  # of them, to find samplers that draw from something else than their generator
 _AGGREGATED = 8  # samples of a piece
 _DIGITS = 9  # of numbers that are compared: mathematical libraries differ in the last ones
