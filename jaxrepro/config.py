@@ -233,6 +233,7 @@ class OptimConfig:
         check(self.lr > 0, f"lr is {self.lr}; it must be positive")
         for name in ("warmup_steps", "l2", "weight_decay", "clip_norm"):
             check(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must be 0 or more")
+        check(self.warmup_steps < 2**31, f"warmup_steps is {self.warmup_steps}; it must be below 2**31")
         for name in ("b1", "b2", "momentum"):
             check(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
         for i, duration in enumerate(self.drops):

@@ -13,7 +13,7 @@ import ast
 import hashlib
 import importlib.util
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +70,29 @@ def load_module(path: str) -> Any:
     if spec is None:
         raise UserError(f"config file {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise UserError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
-    except UserError:
-        raise
-    except Exception as error:
-        line = next(
-            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(file)), 0
-        )
-        raise UserError(f"{file}, line {line}: {type(error).__name__}: {error}") from None
+    call(file, spec.loader.exec_module, module)
     if not hasattr(module, "get_config"):
         raise UserError(f"config file {path} defines no get_config(preset)")
     return module
+
+
+def call(file: Path, function: Callable, *arguments: Any) -> Any:
+    """Returns what a function of a config file gives; what goes wrong in it is named with its line.
+
+    Raises:
+      UserError: the function raised.
+    """
+    try:
+        return function(*arguments)
+    except UserError:
+        raise
+    except SyntaxError as error:
+        where = f", line {error.lineno}" if error.lineno else ""
+        raise UserError(f"{error.filename or file}{where}: {error.msg}") from None
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        where = f", line {lines[-1]}" if lines else ""
+        raise UserError(f"{file}{where}: {type(error).__name__}: {error}") from None
 
 
 def split_preset(path_and_preset: str) -> tuple[str, str]:
@@ -95,7 +104,10 @@ def split_preset(path_and_preset: str) -> tuple[str, str]:
 def load(path_and_preset: str) -> ConfigDict:
     """Returns the config of "FILE[:PRESET]"."""
     path, preset = split_preset(path_and_preset)
-    return load_module(path).get_config(preset)
+    config = call(Path(path), load_module(path).get_config, preset)
+    if not isinstance(config, ConfigDict) or not isinstance(config.get("experiment"), str):
+        raise UserError(f"{path}: get_config({preset!r}) gives no config; return make_config(...) of an experiment")
+    return config
 
 
 def sweep_points(path_and_preset: str) -> list[dict[str, Any]]:
@@ -104,7 +116,14 @@ def sweep_points(path_and_preset: str) -> list[dict[str, Any]]:
     module = load_module(path)
     if not hasattr(module, "sweep"):
         raise UserError(f"config file {path} defines no sweep(preset); run it without --sweep")
-    return list(module.sweep(preset))
+    points = call(Path(path), module.sweep, preset)
+    if not isinstance(points, list | tuple) or not all(isinstance(p, Mapping) for p in points):
+        raise UserError(f"{path}: sweep({preset!r}) gives no list of points, each a dict of overrides")
+    names = [point_name(point) for point in points]
+    if not points or len(set(names)) < len(names):
+        fault = "the same point twice" if points else "no points"
+        raise UserError(f"{path}: sweep({preset!r}) gives {fault}; every point is a run of its own")
+    return list(points)
 
 
 def point_name(point: Mapping[str, Any]) -> str:
@@ -153,7 +172,7 @@ def override(config: ConfigDict, path: str, text: str) -> None:
     if not isinstance(current, str):
         try:
             value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             value = text
     set_value(config, path, value)
 

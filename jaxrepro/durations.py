@@ -7,6 +7,7 @@ import math
 
 from jaxrepro.errors import UserError
 
+MOST_STEPS = 2**31 - 1  # steps are int32
 UNITS = ("steps", "epochs", "%")
 
 
@@ -48,4 +49,7 @@ def num_steps(text: str, *, steps_per_epoch: float, total: int | None = None) ->
         return total
     number, unit = split_duration(text)
     factor = {"steps": 1.0, "epochs": steps_per_epoch, "%": (total or 0) / 100}[unit]
-    return max(1, round(number * factor))
+    steps = number * factor
+    if steps > MOST_STEPS:
+        raise UserError(f"{text!r} is {steps:.3g} steps; at most {MOST_STEPS:,} can be counted")
+    return max(1, round(steps))

@@ -17,7 +17,6 @@ import jax
 import numpy as np
 
 from jaxrepro import mesh as mesh_lib
-from jaxrepro import metrics as metrics_lib
 from jaxrepro import rng, seeds
 from jaxrepro.checkpoint import Checkpoints, NonFiniteError
 from jaxrepro.config import Keep, RunConfig
@@ -111,6 +110,10 @@ class Run:
             ]
         return values, pictures, kept, records
 
+    def happening(self, step: int) -> bool:
+        """Returns whether an evaluation or a transition is due: only there a run may stop early."""
+        return any(e.when.due(step) for e in (*self.experiment.evaluators, *self.experiment.transitions))
+
     def transitions(self, *, before: bool) -> list[Transition]:
         """Returns the transitions that come before, or after, the evaluation of their step."""
         return [t for t in self.experiment.transitions if t.before_evaluation == before]
@@ -198,7 +201,7 @@ class Session:
     def advance(self, ts: TrainState, step: int) -> Results | None:
         run, first = self.run, step
         logged = step - step % run.log.every
-        ended = step == run.total or run.stopped(ts)
+        ended = step == run.total or (run.happening(step) and run.stopped(ts))
         if ended:  # a finished run whose results.json is missing: its metrics are logged already
             self._evaluate(
                 ts, step, [e for e in run.experiment.evaluators if e.when.end or e.when.due(step)], log=False
@@ -225,7 +228,7 @@ class Session:
         first, second = run.transitions(before=True), run.transitions(before=False)
         evaluators = run.experiment.evaluators
         due = [e for e in evaluators if e.when.due(step)]
-        happening = bool(due) or any(t.when.due(step) for t in first + second)
+        happening = run.happening(step)
         ts, found = self._transition(ts, step, [t for t in first if t.when.due(step)])
         ended = step == run.total or (happening and run.stopped(ts))
         if ended:
@@ -255,11 +258,13 @@ class Session:
         return ts, done, end
 
     def _log(self, ts: TrainState, step: int, since: int) -> TrainState:
-        values = {k: v.tolist() for k, v in mesh_lib.to_host(metrics_lib.compute(ts.metrics)).items()}
+        found = mesh_lib.to_host(ts.metrics)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = {k: (m.total / m.count).tolist() for k, m in found.items()}
         self.clock.mark(step)
         self.writer.metrics(step, "train", values)
         self.progress.log(step, describe(values), self.clock.rate())
-        bad = [k for k, v in values.items() if not np.isfinite(v).all()]
+        bad = [k for k, v in values.items() if not np.isfinite(v)[found[k].count > 0].all()]  # 0: a mask without a hit
         if bad:
             raise NonFiniteError(f"train/{bad[0]} is not finite between steps {since} and {step}")
         return self.run.program.reset_metrics(ts)

@@ -28,6 +28,7 @@ import jaxrepro
 from jaxrepro import config_file, loop, registry
 from jaxrepro.checkpoint import NonFiniteError
 from jaxrepro.config import RunConfig, parse
+from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError
 from jaxrepro.experiment import Experiment
 from jaxrepro.mesh import leaf_path
@@ -82,14 +83,15 @@ def run(
     module = registry.find(config.experiment)
     typed = parse(module.Config, config)
     with locked(workdir):
-        old = read_json(workdir / "config.json")
-        if old:
+        old = read_config(workdir / "config.json")
+        if old is not None:
             config_file.check_resumable(old["config"], plain(config), workdir)
         finished = is_finished(workdir, old, typed)
         if mode == Mode.TRAIN and finished:
             say(f"already finished; to begin anew add --restart\n{report_lines(workdir)}")
             return True
         experiment = module.build(typed)
+        check_folder(workdir, num_steps(typed.train.duration, steps_per_epoch=experiment.source.steps_per_epoch))
         data = data_digest(experiment, typed.seeds[0])
         check_data(old, data, workdir)
         if jax.process_index() == 0 and mode == Mode.TRAIN:
@@ -146,9 +148,37 @@ def read_json(path: Path) -> Any:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); move the run folder aside or use --restart") from None
+
+
+def read_config(path: Path) -> dict[str, Any] | None:
+    """Returns a run folder's config.json, or None where there is none.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    old = read_json(path)
+    duration = old.get("config") if isinstance(old, dict) else None
+    for key in ("train", "duration"):
+        duration = duration.get(key) if isinstance(duration, dict) else None
+    if old is not None and not isinstance(duration, str):
+        raise UserError(f"{path} is damaged (no config of a run); move the run folder aside or use --restart")
+    return old
+
+
+def check_folder(workdir: Path, total: int) -> None:
+    """Raises UserError where the checkpoints of a run folder are no folder, or go beyond the last step."""
+    folder = workdir / "checkpoints"
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; checkpoints go there: move it away, or give another --workdir")
+    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
+    if max(steps, default=0) > total:
+        raise UserError(
+            f"{workdir} holds a run of {max(steps)} steps, more than the {total} of config.train.duration;"
+            " give another --workdir, or --restart"
+        )
 
 
 def is_finished(workdir: Path, old: Mapping[str, Any] | None, config: RunConfig) -> bool:

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+RESERVED = {"step", "split", "seed"}  # keys of a line of metrics.jsonl that no metric may have
+
 
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Writes a file under a temporary name, then renames it."""
@@ -85,7 +87,9 @@ def _step_of(line: bytes) -> int | None:
     """Returns the step of a line of metrics.jsonl, or None where it is damaged."""
     try:
         entry = json.loads(line)
-        return entry["step"] if {"split", "seed"} <= entry.keys() and isinstance(entry["step"], int) else None
+        whole = entry.keys() >= RESERVED and isinstance(entry["step"], int)
+        numbers = all(v is None or isinstance(v, int | float) for k, v in entry.items() if k not in RESERVED)
+        return entry["step"] if whole and numbers else None
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -131,6 +135,10 @@ class Writer:
 
     def metrics(self, step: int, split: str, values: Mapping[str, Sequence[float]]) -> None:
         """Appends one line per seed; `values` maps names to one number per seed."""
+        if taken := RESERVED & set(values):
+            raise ValueError(
+                f"a metric of {split!r} is named {min(taken)!r}, which metrics.jsonl needs; call it otherwise"
+            )
         if not self.active:
             return
         for i, seed in enumerate(self.run_seeds):
@@ -179,7 +187,7 @@ class Writer:
 def final_metrics(path: Path, run_seeds: Sequence[int]) -> dict[str, list[float]]:
     """Returns the last value of every metric in metrics.jsonl as {"split/name": [one number per seed]}."""
     found: dict[str, dict[int, float]] = {}
-    for line in path.read_bytes().splitlines():
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         if _step_of(line) is None:
             continue
         entry = json.loads(line)

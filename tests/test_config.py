@@ -130,3 +130,26 @@ def test_a_missing_config_file_names_the_nearest(tmp_path):
 
 def test_a_sweep_point_has_a_readable_folder_name():
     assert config_file.point_name({"model.width": 2, "beta.fixed": 16.0}) == "model.width=2,beta.fixed=16.0"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return []", "gives no points"),
+        ("return [{}, {}]", "the same point twice"),
+        ("return [1, 2]", "no list of points"),
+        ("raise KeyError('x')", "KeyError"),
+    ],
+)
+def test_an_impossible_sweep_is_a_user_error(tmp_path, body, message):
+    path = tmp_path / "c.py"
+    path.write_text(f"def get_config(preset):\n    pass\n\n\ndef sweep(preset):\n    {body}\n")
+    with pytest.raises(UserError, match=message):
+        config_file.sweep_points(str(path))
+
+
+def test_numbers_that_cannot_be_counted_are_refused():
+    with pytest.raises(UserError, match="at most 2,147,483,647"):
+        num_steps("1e18 steps", steps_per_epoch=1.0)
+    with pytest.raises(UserError, match="below 2"):
+        OptimConfig(warmup_steps=10**18)

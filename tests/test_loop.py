@@ -219,12 +219,12 @@ def test_a_transition_before_the_evaluation_logs_its_metrics_and_happens_at_the_
 
     def validate(state, arrays, context):
         error = jnp.mean((arrays["x"] @ state["params"]["w"] - arrays["y"]) ** 2)
-        return {**state, "params": {"w": jnp.zeros(3)}}, {"error": error, "step": context.step}
+        return {**state, "params": {"w": jnp.zeros(3)}}, {"error": error, "at": context.step}
 
     validation = Transition("validation", When(every=10, end=True), validate, before_evaluation=True)
     results = loop.train(config, changed(experiment, transitions=(validation,)), tmp_path)
     found = [line for line in lines(tmp_path) if line["split"] == "valid"]
-    assert [(line["step"], line["step"]) for line in found] == [(10, 10), (20, 20), (22, 22)]
+    assert [(line["step"], line["at"]) for line in found] == [(10, 10), (20, 20), (22, 22)]
     at_zero = float(np.mean((experiment.evaluators[0].arrays["y"]) ** 2))
     assert results.metrics["test/error"] == pytest.approx([at_zero]), "the evaluation sees the state after it"
     assert results.metrics["valid/error"][0] != pytest.approx(at_zero)

@@ -77,8 +77,8 @@ def test_two_steps_equal_a_second_implementation_of_networks_losses_and_optimize
         np.testing.assert_allclose(metrics["loss_generator"], loss_g, rtol=1e-5)
         np.testing.assert_allclose(metrics["learning_rate"], config.optim.lr, rtol=1e-6)
         jax.tree.map(
-            functools.partial(np.testing.assert_allclose, atol=2e-6), params_of(state), params
-        )  # a step is 2e-4
+            functools.partial(np.testing.assert_allclose, atol=5e-6), params_of(state), params
+        )  # a step is 2e-4, and Adam makes much of the rounding of small gradients
 
 
 def test_losses_equal_numpy_and_the_clamped_ones_stop_at_100():

@@ -18,6 +18,7 @@ from jaxrepro import loop, run
 from jaxrepro.checkpoint import Checkpoints
 from jaxrepro.config import CheckpointConfig, TrainConfig
 from jaxrepro.errors import UserError
+from jaxrepro.metrics import Mean
 from jaxrepro.progress import Interrupt
 from jaxrepro.writers import cut_metrics, log_state
 
@@ -196,6 +197,67 @@ def test_a_signal_at_the_end_of_a_point_stops_the_sweep(monkeypatch, capsys, tmp
     assert "the same command continues" in capsys.readouterr().err
 
 
+def test_a_run_stops_early_only_where_something_is_due_also_after_a_resume(tmp_path):
+    """The flag is up from step 12; a checkpoint falls at 13, an evaluation at 20."""
+    config = toy.config(checkpoint=CheckpointConfig(every="13 steps"))
+    plain = toy.build(config)
+
+    def update(state, batch, context):
+        state, metrics = plain.update(state, batch, context)
+        return {**state, "stopped": context.step >= 11}, metrics
+
+    experiment = dataclasses.replace(plain, update=update, transitions=())
+    assert loop.train(config, experiment, tmp_path / "whole").step == 20
+
+    def interrupting(seed, start, length):
+        if start == 13:
+            raise SystemExit
+        return experiment.source.block(seed, start, length)
+
+    cut = dataclasses.replace(experiment, source=dataclasses.replace(experiment.source, block=interrupting))
+    with pytest.raises(SystemExit):
+        loop.train(config, cut, tmp_path / "cut")
+    assert loop.train(config, experiment, tmp_path / "cut").step == 20
+    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def test_a_metric_that_would_hide_the_step_is_refused_and_an_empty_mean_is_no_divergence(tmp_path):
+    config = toy.config()
+    experiment = toy.build(config)
+
+    def update(state, batch, context):
+        state, metrics = experiment.update(state, batch, context)
+        return state, metrics | {"rare": Mean.of(jnp.ones(8), jnp.zeros(8))}
+
+    loop.train(config, dataclasses.replace(experiment, update=update), tmp_path / "rare")
+    line = json.loads((tmp_path / "rare" / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["rare"] is None
+
+    def hiding(state, batch, context):
+        return state, {"step": 1.0}
+
+    with pytest.raises(ValueError, match="a metric of 'train' is named 'step'"):
+        loop.train(config, dataclasses.replace(experiment, update=hiding), tmp_path / "hiding")
+
+
+def test_a_shorter_duration_does_not_touch_a_longer_run(tmp_path):
+    (tmp_path / "checkpoints" / "60").mkdir(parents=True)
+    run.check_folder(tmp_path, 60)
+    with pytest.raises(UserError, match=r"holds a run of 60 steps, more than the 30"):
+        run.check_folder(tmp_path, 30)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "checkpoints").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        run.check_folder(tmp_path / "other", 30)
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1}', b"[1]", b"{}", b"\xff\xfe", b'{"config": null}', b"{"])
+def test_a_damaged_config_of_a_run_is_one_line(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"config.json is damaged .* --restart"):
+        run.read_config(tmp_path / "config.json")
+
+
 def test_an_early_stop_counts_as_finished_and_a_shorter_run_is_another_length(tmp_path):
     config = toy.config(train=TrainConfig(duration="40 steps", batch_size=8))
     results = loop.train(config, toy.build(config, stop_at=20), tmp_path)
@@ -209,6 +271,10 @@ def test_an_early_stop_counts_as_finished_and_a_shorter_run_is_another_length(tm
         ("def get_config(preset)\n    pass\n", "line 1: expected ':'"),
         ("x = 1\nimport no_such_module\n", "line 2: ModuleNotFoundError: No module named 'no_such_module'"),
         ("y = 1 / 0\n", "line 1: ZeroDivisionError"),
+        ("def get_config(preset):\n    return preset.x\n", "line 2: AttributeError"),
+        ("def get_config():\n    pass\n", "TypeError: get_config() takes 0 positional arguments"),
+        ("def get_config(preset):\n    return {}\n", "gives no config"),
+        ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
     ],
 )
 def test_a_broken_config_file_is_named_with_its_line(tmp_path, capsys, text, message):

@@ -48,7 +48,7 @@ def test_random_weights_are_a_trunk_of_nothing():
 def test_a_trunk_that_does_not_fit_or_is_damaged_is_a_users_error(trained, tmp_path):
     folder = written(tmp_path / "run", trained[1])
     wider = TrunkConfig(weights="", blocks=((3, 4), (9,)), hidden_size=6, pooled=2)
-    with pytest.raises(UserError, match=r"Conv_2/kernel in \S+ is \(3, 3, 4, 5\); wanted is \(3, 3, 4, 9\)"):
+    with pytest.raises(UserError, match=r"Conv_2/bias in \S+ is \(5,\); wanted is \(9,\)"):
         load_trunk(str(folder), wider.network(26), SHAPE)
     path = folder / "arrays" / "trunk.npz"
     path.write_bytes(path.read_bytes()[:-100])

@@ -129,7 +129,6 @@ def test_fonts_without_a_common_letter_are_an_error(tmp_path):
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(languages.importlib.util, "find_spec", lambda name: None)
     languages._exemplar_sets.cache_clear()
-    exemplars.cache_clear()
     with pytest.raises(UserError, match="pip install gflanguages"):
         exemplars("english")
 
