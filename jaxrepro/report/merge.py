@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from jaxrepro.errors import UserError
 from jaxrepro.report.numbers import as_number
@@ -15,7 +16,12 @@ def cell_of(record: Mapping) -> tuple:
 
 
 def merge_runs(runs: Sequence[FinishedRun], select: str | None = None) -> list[dict]:
-    """Returns the records of several runs of one experiment; a cell measured twice needs `select`.
+    """Returns the records of several runs of one experiment; see `select_runs`."""
+    return [r for run in select_runs(runs, select) for r in run.records]
+
+
+def select_runs(runs: Sequence[FinishedRun], select: str | None = None) -> list[FinishedRun]:
+    """Returns the runs of one experiment that fill its cells, each with the records that do; a run without is dropped.
 
     Args:
       runs: finished runs.
@@ -46,7 +52,10 @@ def merge_runs(runs: Sequence[FinishedRun], select: str | None = None) -> list[d
                 if score(rival[0], select) <= score(run, select):
                     continue
             chosen[key] = (run, r)
-    return [r for _, r in chosen.values()]
+    kept: dict[int, tuple[FinishedRun, list[dict]]] = {}
+    for run, r in chosen.values():
+        kept.setdefault(id(run), (run, []))[1].append(r)
+    return [replace(run, results=replace(run.results, records=records)) for run, records in kept.values()]
 
 
 def score(run: FinishedRun, select: str) -> float:

@@ -113,7 +113,9 @@ def test_several_runs_have_a_total_cost_beside_that_of_the_reproduction(tmp_path
     (part,) = make_parts(runs)
     total = next(c for c in part.comparisons if (c.table, c.metric) == ("cost of all runs", "time"))
     assert total.text("the runs of this report", "total", "ours") == "2.000"
-    (part,) = make_parts([made(tmp_path / "v2", accuracy("MLP", DEFAULT, 30.0), version="v2", timing=timing)] * 2)
+    rows = ("MLP", "ResNet-12")
+    later = [made(tmp_path / f"{r} v2", accuracy(r, DEFAULT, 30.0), version="v2", timing=timing) for r in rows]
+    (part,) = make_parts(later)
     total = next(c for c in part.comparisons if (c.table, c.metric) == ("cost of all runs", "time"))
     assert total.text("supervised and unsupervised tables", "total", "reproduction (v2)") == "194"
 
