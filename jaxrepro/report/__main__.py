@@ -16,7 +16,7 @@ from jaxrepro.errors import UserError
 from jaxrepro.report import html, papers
 from jaxrepro.report.comparison import Comparison, compare
 from jaxrepro.report.grids import grid_of, to_json, to_markdown
-from jaxrepro.report.merge import diverged_records, select_runs
+from jaxrepro.report.merge import diverged_records, pass_over, select_runs
 from jaxrepro.report.reference import load_reference
 from jaxrepro.report.runs import FinishedRun, by_experiment, read_run
 from jaxrepro.report.text import readable
@@ -62,7 +62,9 @@ def make_parts(runs: Sequence[FinishedRun], select: str | None = None) -> list[P
     parts = []
     for experiment, own in groups.items():
         published = load_reference(experiment, own[0].version)
-        records = [r for run in selected[experiment] for r in run.records] + diverged_records(own, published)
+        records = [r for run in selected[experiment] for r in run.records]
+        diverged = diverged_records(own, published)
+        records = pass_over(diverged, records) if select else records + diverged
         others = [run for name, found in selected.items() if name != experiment for run in found]
         records += papers.find(experiment).derive(selected[experiment], records, others)
         parts.append(Part(experiment, own, records, compare(records, published, complete=True)))

@@ -76,7 +76,7 @@ def score(run: FinishedRun, select: str) -> float:
 
 
 def diverged_records(runs: Sequence[FinishedRun], published: Iterable[PublishedRecord]) -> list[dict]:
-    """Returns records without a value for the cells that diverged runs would have filled.
+    """Returns records without a value for the cells and seeds that diverged runs would have filled.
 
     These are the cells of the run's row (`config.row`) in the published tables, and those that the other runs measured
     for their own rows; a run whose config names no row has none.
@@ -89,7 +89,28 @@ def diverged_records(runs: Sequence[FinishedRun], published: Iterable[PublishedR
             continue
         cells = dict.fromkeys([(p.table, p.column, p.metric) for p in published if p.row == run.row] + own)
         found += [
-            {"table": t, "row": run.row, "column": c, "metric": m, "value": None, "diverged": run.diverged}
+            {"table": t, "row": run.row, "column": c, "metric": m, "value": None, "seed": seed}
+            | {"diverged": run.diverged, "run": str(run.folder)}
             for t, c, m in cells
+            for seed in run.config.get("seeds") or (0,)
         ]
     return found
+
+
+def pass_over(diverged: Sequence[Mapping], records: Sequence[Mapping]) -> list[dict]:
+    """Returns all records but those of diverged runs whose cell and seed another run fills, which its note counts.
+
+    So a setting of a search that diverged hides none that was chosen.
+    """
+    filled = {cell_of(r) for r in records}
+    lost: dict[tuple, set[str]] = {}  # cell -> runs that diverged
+    for r in diverged:
+        if cell_of(r) in filled:
+            lost.setdefault(cell_of(r)[:4], set()).add(r["run"])
+    found = []
+    for r in records:
+        if names := lost.get(cell_of(r)[:4]):
+            count = f"chosen beside {len(names)} run{'s' * (len(names) > 1)} that diverged"
+            r = r | {"note": "; ".join(n for n in (r.get("note"), count) if n)}
+        found.append(dict(r))
+    return found + [dict(r) for r in diverged if cell_of(r) not in filled]

@@ -6,6 +6,7 @@ import pytest
 from finished_runs import record, results_of, run_of
 
 from jaxrepro.errors import UserError
+from jaxrepro.report.__main__ import make_parts
 from jaxrepro.report.comparison import compare
 from jaxrepro.report.grids import grid_of, to_json, to_markdown
 from jaxrepro.report.html import fill
@@ -181,3 +182,22 @@ def test_a_diverged_run_fills_the_cells_of_its_row_with_that_word(tmp_path):
     text = to_markdown(compare(records, [published()]))
     assert lines_of(text, "CNN", "diverged") == [["CNN", "diverged", "2.56 ± 0.04"]]
     assert "diverged: train/loss is not finite" in text
+
+
+def test_a_diverged_setting_of_a_search_does_not_hide_the_one_that_was_chosen(tmp_path):
+    def part_of(select, seeds):
+        config = {"row": "CNN"}
+        survivor = results_of(records=[ours(2.0)], metrics={"valid/loss": 1.0})
+        runs = [run_of(tmp_path / "good", survivor, config=config)]
+        for name in ("bad", "worse"):
+            runs.append(run_of(tmp_path / name, config=config | {"seeds": seeds}, diverged="train/loss is not finite"))
+        (part,) = make_parts(runs, select)
+        return next(c for c in part.comparisons if c.table == "table2" and "CNN" in c.rows)
+
+    found = part_of("valid/loss:min", [0])
+    number = next(n for (row, _, label), n in found.numbers.items() if (row, label) == ("CNN", "ours") and n.value)
+    assert number.note == "chosen beside 2 runs that diverged"
+    assert not any(n.diverged for (_, c, _), n in found.numbers.items() if c == "28x28")
+    assert any(n.diverged for (_, c, _), n in part_of(None, [0]).numbers.items() if c == "28x28")
+    # A seed that nothing replaces is not passed over.
+    assert any(n.diverged for (_, c, _), n in part_of("valid/loss:min", [1]).numbers.items() if c == "28x28")
