@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from jaxrepro.errors import UserError
+from jaxrepro.errors import UserError, unknown
 from jaxrepro.report.numbers import as_number
 from jaxrepro.report.reference import PublishedRecord
 from jaxrepro.report.runs import FinishedRun
@@ -118,11 +118,19 @@ def mean_score(runs: Sequence[FinishedRun], select: str) -> float:
     return math.fsum(once.values()) / len(once)
 
 
+def check_selection(runs: Sequence[FinishedRun], select: str) -> None:
+    """Raises UserError where `select` is no "METRIC:min" or "METRIC:max" of a metric that any of the runs has."""
+    name, _, direction = select.partition(":")
+    if not name or direction not in ("min", "max"):
+        raise UserError(f"--select={select} must be METRIC:min or METRIC:max, such as valid/loss:min")
+    known = {metric for run in runs if run.results for metric in run.results.metrics}
+    if name not in known:
+        raise unknown("metric to --select by:", name, known)
+
+
 def score(run: FinishedRun, select: str) -> float:
     """Returns the final metric of a run, negated for "max": smaller is better; infinite where it is not finite."""
     name, _, direction = select.partition(":")
-    if direction not in ("min", "max"):
-        raise UserError(f"--select={select} must be METRIC:min or METRIC:max, such as valid/loss:min")
     metrics = run.results.metrics
     if name not in metrics:
         raise UserError(
