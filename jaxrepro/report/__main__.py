@@ -16,7 +16,7 @@ from jaxrepro.errors import UserError
 from jaxrepro.report import html, papers
 from jaxrepro.report.comparison import Comparison, compare
 from jaxrepro.report.grids import grid_of, to_json, to_markdown
-from jaxrepro.report.merge import diverged_records, merge_runs
+from jaxrepro.report.merge import check_selection, diverged_records, pass_over, select_runs
 from jaxrepro.report.reference import load_reference
 from jaxrepro.report.runs import FinishedRun, by_experiment, read_run
 from jaxrepro.report.text import readable
@@ -57,11 +57,18 @@ class Part:
 
 def make_parts(runs: Sequence[FinishedRun], select: str | None = None) -> list[Part]:
     """Returns a part per experiment, in the order of the runs."""
+    if select is not None:
+        check_selection(runs, select)
+    groups = by_experiment(runs)
+    selected = {experiment: select_runs(own, select) for experiment, own in groups.items()}
     parts = []
-    for experiment, own in by_experiment(runs).items():
+    for experiment, own in groups.items():
         published = load_reference(experiment, own[0].version)
-        records = merge_runs(own, select) + diverged_records(own, published)
-        records += papers.find(experiment).derive(own, records, [r for r in runs if r.experiment != experiment])
+        records = [r for run in selected[experiment] for r in run.records]
+        diverged = diverged_records(own, published)
+        records = pass_over(diverged, records) if select else records + diverged
+        others = [run for name, found in selected.items() if name != experiment for run in found]
+        records += papers.find(experiment).derive(selected[experiment], records, others)
         parts.append(Part(experiment, own, records, compare(records, published, complete=True)))
     everything = [c for part in parts for c in part.comparisons]
     marked = {part.experiment: papers.find(part.experiment).mark for part in parts}
@@ -111,8 +118,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.out is None:
             print("\n".join(map(markdown_of, parts)))
         else:
-            for path in write_report(Path(options.out), parts):
-                print(path)
+            try:
+                written = write_report(Path(options.out), parts)
+            except OSError as error:
+                raise UserError(
+                    f"--out={options.out} cannot be written ({error.strerror}); give a folder, new or your own"
+                ) from None
+            print("\n".join(map(str, written)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -41,6 +41,8 @@ class Number:
       value: mean over seeds; None when no number was reported or it is not finite.
       std: sample standard deviation over seeds (ours) or the printed spread (published); None without one.
       num_seeds: of ours; None for published numbers.
+      num_conditions: of ours, how many conditions are pooled with the seeds.
+      num_values: of ours, how many numbers the mean is over.
       note: conditions and doubts.
       diverged: of ours, whether training ended in numbers that are not finite.
       same_task: of published ones, whether the publication says what it was measured on.
@@ -49,9 +51,20 @@ class Number:
     value: float | None
     std: float | None = None
     num_seeds: int | None = None
+    num_conditions: int = 1
+    num_values: int | None = None
     note: str = ""
     diverged: bool = False
     same_task: bool = False
+
+    @property
+    def pooled(self) -> str:
+        """What the mean of pooled conditions is over, "" for seeds alone."""
+        if self.num_conditions == 1:
+            return ""
+        if self.num_values == self.num_seeds * self.num_conditions:
+            return f"{self.num_seeds} seed{'s' * (self.num_seeds > 1)} × {self.num_conditions} conditions"
+        return f"{self.num_values} values of {self.num_seeds} seeds and {self.num_conditions} conditions"
 
 
 @dataclass(frozen=True)
@@ -134,11 +147,12 @@ class Comparison:
     def notes(self) -> list[str]:
         """Returns what a reader of the table must know, then the notes of its numbers, each once."""
         cells = [(row, column) for row in self.rows for column in self.columns]
-        seeds = sorted({n.num_seeds for (_, _, label), n in self.numbers.items() if label == OURS and n.num_seeds})
+        ours = [n for (_, _, label), n in self.numbers.items() if label == OURS and n.num_seeds]
+        seeds = sorted({n.num_seeds for n in ours if not n.pooled})
+        counts = [f"{' or '.join(map(str, seeds))} seeds"] if any(n > 1 for n in seeds) else []
         found = []
-        if any(n > 1 for n in seeds):
-            counts = " or ".join(map(str, seeds))
-            found.append(f"ours: mean ± sample standard deviation over {counts} seeds")
+        if counts := counts + sorted({n.pooled for n in ours if n.pooled}):
+            found.append(f"ours: mean ± sample standard deviation over {' or '.join(counts)}")
         compared = {self.compared_with(*cell) for cell in cells if self.deviation(*cell) is not None}
         if compared:
             found.append(f"in parentheses: {' or '.join(s for s in self.labels if s in compared)} minus ours")
@@ -171,7 +185,7 @@ def compare(
 
     Args:
       records: dicts with table, row, column, metric, value and, optionally, seed, unit, facts, note and diverged (a
-        message); one per seed.
+        message); one per seed, or per seed and "condition" where several are pooled.
       published: of one experiment.
       complete: show the whole of every published table of which something was measured, else the rows and columns
         that we measured.
@@ -247,19 +261,29 @@ def column_of(record: Mapping, published: Sequence[PublishedRecord]) -> str:
     return str(record["column"]) + ("" if not found or [] in found else f": {', '.join(found[0])}")
 
 
+def of_another_task(records: Iterable[Mapping], published: Sequence[PublishedRecord]) -> set[tuple[str, str]]:
+    """Returns the cells (row, column) of ours, in one table and metric, whose task is not the published one.
+
+    A figure shows all versions of the data at once: a publication that does not say its task makes no cell the same.
+    """
+    published = [p for p in published if p.facts]
+    return {(r["row"], r["column"]) for r in records if column_of(r, published) != r["column"]}
+
+
 def published_number(p: PublishedRecord) -> Number:
     return Number(p.value, p.std, note=p.note, same_task=bool(p.facts))
 
 
 def our_number(records: Sequence[Mapping], unit: str | None) -> Number:
     """Returns the mean of one cell over seeds; a unit that is not the table's is named in the note."""
-    by_seed = {r.get("seed"): as_number(r["value"]) for r in records}
+    by_seed = {(r.get("seed"), r.get("condition")): as_number(r["value"]) for r in records}
+    counts = [len(set(names)) for names in zip(*by_seed, strict=True)]
     if diverged := next((r["diverged"] for r in records if r.get("diverged")), ""):
-        return Number(None, None, len(by_seed), note=f"diverged: {diverged}", diverged=True)
+        return Number(None, None, *counts, len(by_seed), note=f"diverged: {diverged}", diverged=True)
     notes = list(dict.fromkeys(r["note"] for r in records if r.get("note")))
     own_unit = records[0].get("unit")
     if own_unit and unit and own_unit != unit:
         notes.append(f"ours is in {own_unit}, published in {unit}")
     mean, std = mean_and_std(list(by_seed.values()))
     finite = math.isfinite(mean)
-    return Number(mean if finite else None, std if finite else None, len(by_seed), "; ".join(notes))
+    return Number(mean if finite else None, std if finite else None, *counts, len(by_seed), "; ".join(notes))

@@ -16,6 +16,22 @@ from jaxrepro.errors import UserError
 from jaxrepro.report.numbers import mean_and_std
 
 RECORD_FIELDS = frozenset({"table", "row", "column", "metric", "value", "unit", "facts", "seed", "evaluator"})
+# Types of fields in the file, which must hold before anything else is read from it.
+TYPES = {
+    **dict.fromkeys(("experiment", "name", "preset", "config_fingerprint", "finished", "data_digest"), str),
+    **dict.fromkeys(("metrics", "environment"), dict),
+    **dict.fromkeys(("seeds", "records", "notes"), list),
+    "timing": dict,
+    "step": int,
+    "final": bool,
+}
+RECORD_TYPES = {
+    **dict.fromkeys(("table", "row", "column", "metric"), str),
+    "unit": str | None,
+    "facts": dict,
+    "seed": int,
+    "value": int | float | None,
+}
 
 
 @dataclass(frozen=True)
@@ -102,11 +118,13 @@ def read_json(path: Path) -> Any:
     """Returns a JSON file's content.
 
     Raises:
-      UserError: the file is not JSON.
+      UserError: the file cannot be read or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from None
+    except ValueError as error:  # of JSON, or of UTF-8
         raise UserError(f"{path} is not JSON ({error}); run the experiment again") from None
 
 
@@ -118,10 +136,22 @@ def read_results(path: Path) -> RunResults:
     """
     values = read_json(path)
     _check(path, "", values, RunResults)
+    _check_types(path, "", values, TYPES)
     _check(path, "timing", values["timing"], Timing)
+    _check_types(path, " of 'timing'", values["timing"], dict.fromkeys(values["timing"], int | float | None))
     for record in values["records"]:
+        if not isinstance(record, Mapping):
+            raise UserError(f"{path} has a record that is no object but {record!r}; {_AGAIN}")
         if missing := RECORD_FIELDS - {"facts"} - set(record):
             raise UserError(f"{path} has a record without {', '.join(sorted(missing))}; {_AGAIN}")
+        _check_types(path, " of a record", record, RECORD_TYPES)
+    for name, value in values["metrics"].items():
+        if not isinstance(value, int | float | None) and not (
+            isinstance(value, dict) and {"mean", "std"} <= set(value)
+        ):
+            raise UserError(f"{path}: metric {name!r} is {value!r}, no number and no summary over seeds; {_AGAIN}")
+    if not values["seeds"] or not all(isinstance(seed, int) for seed in values["seeds"]):
+        raise UserError(f"{path}: seeds are {values['seeds']!r}, must be whole numbers; {_AGAIN}")
     timing = Timing(**values["timing"])
     return RunResults(
         **values | {"timing": timing, "seeds": tuple(values["seeds"]), "notes": tuple(values.get("notes", ()))}
@@ -129,6 +159,12 @@ def read_results(path: Path) -> RunResults:
 
 
 _AGAIN = "it was written by another version: run the same command with --mode=eval, which writes it anew"
+
+
+def _check_types(path: Path, where: str, values: Mapping, types: Mapping[str, Any]) -> None:
+    for name, kind in types.items():
+        if name in values and not isinstance(values[name], kind):
+            raise UserError(f"{path}: field {name}{where} is {values[name]!r}, which nothing writes there; {_AGAIN}")
 
 
 def _check(path: Path, part: str, values: Any, cls: type) -> None:

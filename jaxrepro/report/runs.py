@@ -69,16 +69,36 @@ def read_run(folder: str | Path, results: RunResults | None = None) -> FinishedR
     config_path, results_path, diverged_path = (folder / f"{n}.json" for n in ("config", "results", "diverged"))
     if not config_path.exists():
         raise UserError(f"{folder} is not a run folder (no config.json); give folders such as runs/*")
-    started = read_json(config_path)
-    config, command = started["config"], started["command"]
+    config, command = read_start(config_path)
     if results is None and results_path.exists():
         results = read_results(results_path)
     if results is not None:
         return FinishedRun(folder, config, command, results)
     if diverged_path.exists():
-        return FinishedRun(folder, config, command, None, read_json(diverged_path)["message"])
+        found = read_json(diverged_path)
+        message = found.get("message") if isinstance(found, Mapping) else None
+        if not isinstance(message, str) or not message:
+            raise UserError(f"{diverged_path} has no message; it is damaged: delete it and {_START_AGAIN}")
+        return FinishedRun(folder, config, command, None, message)
     again = command or "the command that started it"
     raise UserError(f"run {folder} is not finished (no results.json); finish it with: {again}")
+
+
+_START_AGAIN = "start the run again with --restart, or leave it out"
+
+
+def read_start(path: Path) -> tuple[dict[str, Any], str]:
+    """Returns (config, command) of a run's config.json.
+
+    Raises:
+      UserError: it is not what a run writes when it starts.
+    """
+    started = read_json(path)
+    config, command = (started.get(k) if isinstance(started, Mapping) else None for k in ("config", "command"))
+    named = isinstance(config, dict) and all(isinstance(config.get(k), str) for k in ("experiment", "preset"))
+    if not named or not isinstance(command, str):
+        raise UserError(f"{path} does not hold the command, and the config of an experiment; {_START_AGAIN}")
+    return config, command
 
 
 @dataclass(frozen=True)

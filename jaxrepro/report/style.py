@@ -17,6 +17,8 @@ LIME, PINK, STONE, SLATE, GREY, LIGHT = "#65a30d", "#be185d", "#78716c", "#47556
 SPLITS = {"train": GREY, "valid": AMBER, "test": BLUE}
 # Who measured a number: marker and colour. Column labels of the tables begin with these words.
 SOURCES = {"ours": ("o", BLUE), "paper": ("D", SLATE), "repository": ("s", AMBER), "reproduction": ("^", GREEN)}
+# How a number of ours looks whose task is not the published one.
+ANOTHER_TASK = {"markerfacecolor": "white", "label": "ours, another task"}
 # Methods of active learning.
 ACQUISITION = {
     "BALD": BLUE,

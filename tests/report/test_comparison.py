@@ -6,6 +6,7 @@ import pytest
 from finished_runs import record, results_of, run_of
 
 from jaxrepro.errors import UserError
+from jaxrepro.report.__main__ import make_parts
 from jaxrepro.report.comparison import compare
 from jaxrepro.report.grids import grid_of, to_json, to_markdown
 from jaxrepro.report.html import fill
@@ -181,3 +182,44 @@ def test_a_diverged_run_fills_the_cells_of_its_row_with_that_word(tmp_path):
     text = to_markdown(compare(records, [published()]))
     assert lines_of(text, "CNN", "diverged") == [["CNN", "diverged", "2.56 ± 0.04"]]
     assert "diverged: train/loss is not finite" in text
+
+
+def test_a_diverged_setting_of_a_search_does_not_hide_the_one_that_was_chosen(tmp_path):
+    def part_of(select, seeds):
+        config = {"row": "CNN"}
+        survivor = results_of(records=[ours(2.0)], metrics={"valid/loss": 1.0})
+        runs = [run_of(tmp_path / "good", survivor, config=config)]
+        for name in ("bad", "worse"):
+            runs.append(run_of(tmp_path / name, config=config | {"seeds": seeds}, diverged="train/loss is not finite"))
+        (part,) = make_parts(runs, select)
+        return next(c for c in part.comparisons if c.table == "table2" and "CNN" in c.rows)
+
+    found = part_of("valid/loss:min", [0])
+    number = next(n for (row, _, label), n in found.numbers.items() if (row, label) == ("CNN", "ours") and n.value)
+    assert number.note == "chosen beside 2 runs that diverged"
+    assert not any(n.diverged for (_, c, _), n in found.numbers.items() if c == "28x28")
+    assert any(n.diverged for (_, c, _), n in part_of(None, [0]).numbers.items() if c == "28x28")
+    # A seed that nothing replaces is not passed over.
+    assert any(n.diverged for (_, c, _), n in part_of("valid/loss:min", [1]).numbers.items() if c == "28x28")
+
+
+def tried(folder, value, seed, lr, *, loss=1.0, epochs="10 epochs", **other):
+    config = {"optim": {"lr": lr}, "train": {"duration": epochs}} | other
+    return run_of(folder, results_of(records=[ours(value, seed)], metrics={"valid/loss": loss}), config=config)
+
+
+def test_seeds_of_different_settings_are_no_mean(tmp_path):
+    """ "55.23 ± 49.22, over 2 seeds" was printed without a word."""
+    runs = [tried(tmp_path / "a", 2.0, 0, 0.1), tried(tmp_path / "b", 90.0, 1, 10.0, epochs="1 epochs")]
+    with pytest.raises(UserError, match=r"a and .*b both give .* differ in optim.lr, train.duration; report them"):
+        merge_runs(runs)
+    watched = [{"energy": {"watts": w}, "log": {"every": f"{w} steps"}, "seeds": [w]} for w in (1, 2)]
+    same = [tried(tmp_path / str(i), 2.0, i, 0.1, **other) for i, other in enumerate(watched)]
+    assert len(merge_runs(same)) == 2
+
+
+def test_a_selection_takes_all_seeds_of_a_cell_from_one_setting(tmp_path):
+    points = [(0.1, 0, 0.2), (0.1, 1, 0.3), (0.01, 0, 0.1), (0.01, 1, 0.9)]
+    runs = [tried(tmp_path / f"{lr} {seed}", 100 * lr, seed, lr, loss=loss) for lr, seed, loss in points]
+    assert [r["value"] for r in merge_runs(runs, "valid/loss:min")] == [10.0, 10.0]
+    assert [r["value"] for r in merge_runs(runs, "valid/loss:max")] == [1.0, 1.0]

@@ -68,6 +68,63 @@ def test_damaged_results_are_named(run_dir, capsys):
     assert "results.json is not JSON" in error_of(capsys, run_dir)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [b'{"a": 1}', b"[1]", b"3", b'{"config": null, "command": ""}', b'{"config": {"experiment": 3}}', b"\xff\xfe"],
+)
+def test_a_damaged_config_is_named(run_dir, capsys, text):
+    (run_dir / "config.json").write_bytes(text)
+    assert "config.json" in error_of(capsys, run_dir)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"message": 3}', "{"])
+def test_a_damaged_note_of_divergence_is_named(run_dir, capsys, text):
+    (run_dir / "results.json").unlink()
+    (run_dir / "diverged.json").write_text(text)
+    assert "diverged.json" in error_of(capsys, run_dir)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"records": value} for value in (3, [3], None, {})),
+        *({name: value} for name in ("seeds", "notes", "metrics", "environment") for value in (None, 3)),
+        *({"seeds": value} for value in ([], ["a"], [[1]])),
+        *({"metrics": {"loss": value}} for value in ("low", {}, [1])),
+        *({"timing": value} for value in (None, {"seconds": "long"})),
+        *({"step": None}, {"experiment": 3}, {"final": "yes"}),
+    ],
+)
+def test_a_field_of_the_results_that_no_run_writes_is_named(run_dir, capsys, change):
+    path = run_dir / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    error = error_of(capsys, run_dir)
+    assert "results.json" in error
+    assert "--mode=eval" in error
+
+
+@pytest.mark.parametrize(
+    "change", [{"facts": 3}, {"facts": None}, {"seed": [1]}, {"row": 3}, {"unit": 1}, {"value": []}]
+)
+def test_a_field_of_a_record_that_no_run_writes_is_named(run_dir, capsys, change):
+    path = run_dir / "results.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"records": [found["records"][0] | change]}))
+    assert f"field {next(iter(change))} of a record" in error_of(capsys, run_dir)
+
+
+def test_an_out_that_cannot_be_written_is_named(run_dir, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", "/proc/report"):
+        assert f"--out={out} cannot be written" in error_of(capsys, run_dir, f"--out={out}")
+    assert (tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize("select", ["nonsense", "nonsense:min", "valid/loss", "valid/loss:least", ":min", ""])
+def test_a_selection_by_nothing_is_refused_even_where_there_is_nothing_to_choose(run_dir, capsys, select):
+    assert "--select" in error_of(capsys, run_dir, f"--select={select}")
+
+
 def test_the_command_runs_as_a_module_without_importing_jax(run_dir):
     code = (
         "import sys, runpy; sys.argv = ['report', sys.argv[1]]\n"

@@ -26,8 +26,8 @@ class Paper:
 
     Attributes:
       captions: name of a picture -> its caption, also for those that evaluators draw.
-      derive: `(runs, records, others) -> records` that follow from runs and their merged records, such as times.
-        `others` are the runs of other experiments in the same report.
+      derive: `(runs, records, others) -> records` that follow from runs and their merged records, such as times. Only
+        runs that fill cells, with the records that do; `others` are those of other experiments in the same report.
       figures: `records -> {name: Figure}`; a run draws them too, from its own records, as far as they go.
       figures_of_runs: `runs -> {name: Figure}` of what only the folders of several runs hold, such as learning curves.
       mark: `(comparison, all comparisons of the report) -> comparison` with the paper's bold and red numbers.

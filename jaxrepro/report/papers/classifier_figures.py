@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxrepro.report import style
-from jaxrepro.report.comparison import column_of
+from jaxrepro.report.comparison import of_another_task
 from jaxrepro.report.numbers import as_number, mean_and_std
 from jaxrepro.report.papers import present
 from jaxrepro.report.reference import PublishedRecord, load_reference
@@ -80,7 +80,7 @@ def draw_accuracies(records: Sequence[Mapping]) -> "Figure | None":
             for p in _of(published, column, row):
                 _mark(ax, p.label, [p.value], p.std, y)
             found = ours.get((column, row), [])
-            hollow = any(column_of(r, [p for p in published if p.table == r["table"]]) != column for r in found)
+            hollow = any(of_another_task([r], [p for p in published if p.table == r["table"]]) for r in found)
             _mark(ax, "ours", [r["value"] for r in found], None, y, hollow=hollow)
     for ax in panels[len(columns) :]:
         ax.set_axis_off()
@@ -102,8 +102,8 @@ def _mark(
         return
     marker, colour = style.mark_of(label)
     mean, std = mean_and_std(values)
-    look = {"fmt": marker, "color": colour, "markerfacecolor": "white" if hollow else colour, "markersize": 5}
-    ax.errorbar(mean, y + 0.2 * (LABELS.index(label) - 1.5), xerr=printed_std or std, label=label, **look)
+    look = {"fmt": marker, "color": colour, "markersize": 5, "label": label} | (style.ANOTHER_TASK if hollow else {})
+    ax.errorbar(mean, y + 0.2 * (LABELS.index(label) - 1.5), xerr=printed_std or std, **look)
 
 
 def figures_of_runs(runs: Sequence[FinishedRun]) -> "dict[str, Figure]":

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jaxrepro.report import style
+from jaxrepro.report.comparison import column_of, of_another_task
 from jaxrepro.report.numbers import as_number, mean_and_std
 from jaxrepro.report.papers import Paper, present
-from jaxrepro.report.reference import PublishedSource, load_reference
+from jaxrepro.report.reference import PublishedRecord, PublishedSource, load_reference
 from jaxrepro.report.runs import FinishedRun
 
 if TYPE_CHECKING:
@@ -25,13 +26,12 @@ OTHER_COLOURS = (style.AMBER, style.PURPLE, style.RED, style.CYAN, style.LIME, s
 Values = dict[tuple[str, str], list[float]]  # (row, column) -> one number per seed
 
 
-def errors(records: Iterable[Mapping]) -> Values:
-    """Returns our test errors in percent by cell of table 2."""
-    found: Values = {}
+def errors(records: Iterable[Mapping]) -> dict[tuple[str, str], list[Mapping]]:
+    """Returns our records of test errors in percent by cell of table 2, those that are finite."""
+    found: dict[tuple[str, str], list[Mapping]] = {}
     for r in records:
-        value = as_number(r["value"])
-        if (r["table"], r["metric"]) == ("table2", "error") and not math.isnan(value):
-            found.setdefault((r["row"], r["column"]), []).append(value)
+        if (r["table"], r["metric"]) == ("table2", "error") and not math.isnan(as_number(r["value"])):
+            found.setdefault((r["row"], r["column"]), []).append(r)
     return found
 
 
@@ -53,15 +53,25 @@ def pooled_records(records: Iterable[Mapping]) -> list[dict]:
     without and with "+", and 0.17 below the former alone; its deviations fit too.
     """
     found, pooled = errors(records), []
-    for (row, column), values in found.items():
+    for (row, column), own in found.items():
         others = found.get((row, partner(row, column)), [])
         if column in COLUMNS and others and (row.startswith("SESN") or not column.endswith("+")):
             pooled += [
-                {"table": POOLED_TABLE, "row": row, "column": column, "metric": "error", "unit": "percent"}
-                | {"value": value, "seed": i}
-                for i, value in enumerate(values + others)
+                {k: r[k] for k in ("row", "metric", "value", "unit", "seed", "facts") if k in r}
+                | {"table": POOLED_TABLE, "column": column, "condition": r["column"]}
+                for r in own + others
             ]
     return pooled
+
+
+def published_errors() -> list[PublishedRecord]:
+    return [p for p in load_reference("sesn") if (p.table, p.metric) == ("table2", "error")]
+
+
+def in_columns_of_their_task(pooled: Sequence[Mapping]) -> list[dict]:
+    """Returns pooled cells in the columns that table 2 has for their task: nobody published this table itself."""
+    published = published_errors()
+    return [{**r, "column": column_of(r, published)} for r in pooled]
 
 
 def time_records(run: FinishedRun) -> list[dict]:
@@ -83,7 +93,7 @@ def time_records(run: FinishedRun) -> list[dict]:
 def derive(runs: Sequence[FinishedRun], records: Sequence[Mapping], others: Sequence[FinishedRun]) -> list[dict]:
     """Returns the cells that follow from runs and their records: table 4, and table 2 pooled."""
     del others
-    return [r for run in runs for r in time_records(run)] + pooled_records(records)
+    return [r for run in runs for r in time_records(run)] + in_columns_of_their_task(pooled_records(records))
 
 
 def figures(records: Iterable[Mapping]) -> "dict[str, Figure]":
@@ -93,15 +103,22 @@ def figures(records: Iterable[Mapping]) -> "dict[str, Figure]":
 
 
 def draw_table2(records: Sequence[Mapping]) -> "Figure | None":
-    """Draws test errors by method and column beside both publications; None below three measured cells."""
+    """Draws test errors by method and column beside both publications; None below three measured cells.
+
+    Ours is hollow where its task is not the published one, and is not pooled there.
+    """
     from matplotlib.figure import Figure
 
-    ours = {cell: values for cell, values in errors(records).items() if cell[1] in COLUMNS}
-    if len(ours) < 3:
+    measured = {cell: found for cell, found in errors(records).items() if cell[1] in COLUMNS}
+    if len(measured) < 3:
         return None
+    reference = published_errors()
+    ours: Values = {cell: [r["value"] for r in found] for cell, found in measured.items()}
+    others = of_another_task([r for found in measured.values() for r in found], reference)
     pooled: Values = {}
     for r in pooled_records(records):
-        pooled.setdefault((r["row"], r["column"]), []).append(r["value"])
+        if not of_another_task([r], reference):
+            pooled.setdefault((r["row"], r["column"]), []).append(r["value"])
     published = {(p.source, p.row, p.column): p for p in load_reference("sesn") if p.table == "table2"}
     rows = list(dict.fromkeys(p.row for p in published.values()))
     paper = {(row, c): [published[PublishedSource.PAPER, row, c].value] for row in rows for c in COLUMNS}
@@ -120,7 +137,8 @@ def draw_table2(records: Sequence[Mapping]) -> "Figure | None":
                 _mark(ax, "reproduction", [reproduction.value], y - 0.08, reproduction.std)
             hollow = {"marker": "s", "markerfacecolor": "white"}
             _mark(ax, "ours, without and with zoom", pooled.get((row, column), []), y + 0.08, **hollow)
-            _mark(ax, "ours", ours.get((row, column), []), y + 0.24)
+            look = {"label": "ours"} | (style.ANOTHER_TASK if (row, column) in others else {})
+            _mark(ax, values=ours.get((row, column), []), y=y + 0.24, **look)
     panels[0].set_yticks(range(len(rows)), rows)
     panels[0].invert_yaxis()
     style.add_legend(figure, panels)
@@ -133,8 +151,8 @@ def _mark(ax, label: str, values: Sequence[float], y: float, printed_std: float 
         return
     marker, colour = style.mark_of(label)
     mean, std = mean_and_std(values)
-    look = {"marker": marker, "color": colour, "markersize": 5, "linestyle": "", "elinewidth": 1.2}
-    ax.errorbar(mean, y, xerr=printed_std or std, label=label, **look | options)
+    look = {"marker": marker, "color": colour, "markersize": 5, "linestyle": "", "elinewidth": 1.2, "label": label}
+    ax.errorbar(mean, y, xerr=printed_std or std, **look | options)
 
 
 def draw_equivariance(records: Sequence[Mapping]) -> "Figure | None":
@@ -175,7 +193,8 @@ PAPER = Paper(
     figures=figures,
     captions={
         "table2": "Test errors by method and column. The reproduction most likely pools runs without and with scaling "
-        "augmentation: its numbers are to be compared with the squares and the bars, not with the dots.",
+        "augmentation: its numbers are to be compared with the squares and the bars, not with the dots. Hollow "
+        "dots are of another task than the published one (other images or classes).",
         "equivariance": "How far feature maps are from following a change of scale, before pooling, on the test digits "
         "that were shrunk least; 0 is perfect. Maps are zoomed on their own grid, so 0 is out of reach even in theory.",
         "feature_maps": "The loudest channel of a stage for a digit and for the same digit rescaled. For a "

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jaxrepro.report import style
-from jaxrepro.report.comparison import column_of
+from jaxrepro.report.comparison import of_another_task
 from jaxrepro.report.numbers import as_number, mean_and_std
 from jaxrepro.report.papers import Paper, present
 from jaxrepro.report.reference import load_reference
@@ -57,8 +57,10 @@ def cells_of(records: Iterable[Mapping], table: str) -> Cells:
 def figures(records: Iterable[Mapping]) -> "dict[str, Figure]":
     """Returns the figures that the records have data for: "few_shot", "shots_and_ways", "languages"."""
     records = list(records)
+    own = [r for r in records if r["table"] == TABLE and r["metric"] == "accuracy"]
+    published = [p for p in load_reference("synbols_few_shot") if p.table == TABLE]
     return present(
-        few_shot=draw_table(cells_of(records, TABLE), of_another_task(records)),
+        few_shot=draw_table(cells_of(records, TABLE), of_another_task(own, published)),
         shots_and_ways=draw_numbers({n: cells_of(records, f"accuracy by {n}") for n in NUMBERS}),
         languages=draw_languages(cells_of(records, "accuracy by language")),
     )
@@ -69,13 +71,6 @@ def figures_of_runs(runs: Sequence[FinishedRun]) -> "dict[str, Figure]":
     if len(runs) < 2:
         return {}
     return present(validation_curves=draw_curves(runs), search=draw_search(runs))
-
-
-def of_another_task(records: Iterable[Mapping]) -> set[tuple[str, str]]:
-    """Returns the cells (row, column) of table 6 that we measured on other data or episodes than was published."""
-    published = [p for p in load_reference("synbols_few_shot") if p.table == TABLE]
-    ours = [r for r in records if r["table"] == TABLE and r["metric"] == "accuracy"]
-    return {(r["row"], r["column"]) for r in ours if column_of(r, published) != r["column"]}
 
 
 def draw_table(ours: Cells, others: Collection[tuple[str, str]] = ()) -> "Figure | None":
@@ -104,7 +99,7 @@ def draw_table(ours: Cells, others: Collection[tuple[str, str]] = ()) -> "Figure
                 marker, colour = style.mark_of(label)
                 look = {"fmt": marker, "color": colour, "markersize": 5, "label": label}
                 if label == "ours" and (row, column) in others:
-                    look |= {"markerfacecolor": "white", "label": "ours, another task"}
+                    look |= style.ANOTHER_TASK
                 ax.errorbar(mean, y + 0.2 * (i - 1), xerr=std, **look)
     panels[0].set_yticks(range(len(ROWS)), ROWS)
     panels[0].set_ylim(len(ROWS) - 0.5, -0.5)

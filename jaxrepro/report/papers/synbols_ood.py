@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from jaxrepro.report.comparison import OURS, Comparison
-from jaxrepro.report.merge import cell_of, merge_runs
+from jaxrepro.report.merge import cell_of
 from jaxrepro.report.papers import Paper, classifier_figures
 from jaxrepro.report.papers.synbols_supervised import cost_records, value_of
 from jaxrepro.report.reference import load_reference
@@ -27,12 +27,15 @@ def iid_records(runs: Sequence[FinishedRun], records: Sequence[Mapping], others:
     same = [
         run
         for run in others
-        if run.experiment == "synbols_supervised" and (run.preset, run.version) == (runs[0].preset, runs[0].version)
+        if runs
+        and run.experiment == "synbols_supervised"
+        and (run.preset, run.version) == (runs[0].preset, runs[0].version)
     ]
     own = {cell_of(r) for r in records}
     found = [
         r | {"table": "table2", "column": IID, "note": "from the runs of table 1"}
-        for r in (merge_runs(same) if same else [])
+        for run in same
+        for r in run.records
         if (r["table"], r["column"], r["metric"]) == ("table1", OF_TABLE1, "accuracy")
     ]
     return [r for r in found if cell_of(r) not in own]

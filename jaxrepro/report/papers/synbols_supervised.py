@@ -1,11 +1,14 @@
 """Table 1 of Synbols: accuracies with the paper's bold numbers, and what the runs cost."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
-from jaxrepro.report.comparison import Comparison
+from jaxrepro.report.comparison import Comparison, column_of
 from jaxrepro.report.papers import Paper, classifier_figures
+from jaxrepro.report.reference import load_reference
 from jaxrepro.report.runs import FinishedRun
+from jaxrepro.report.text import readable
 
 COST_TABLE = "cost of a run"
 TOTAL_TABLE = "cost of all runs"
@@ -42,32 +45,55 @@ def cost_of(run: FinishedRun) -> Cost | None:
 
 
 def cost_records(runs: Sequence[FinishedRun]) -> list[dict]:
-    """Returns time, energy and CO₂ of one seed of every run, and of all seeds of all runs together."""
-    found, totals = [], [0.0, 0.0, 0.0]
+    """Returns time, energy and CO₂ of one seed of every run, and of all seeds of all runs together.
+
+    A cost stands in the column of its accuracy: in one of its own where the task is not the published one.
+    """
+    found, known = [], []
+    published = load_reference(runs[0].experiment, runs[0].version) if runs else []
     for run in runs:
-        cell = next(filter(classifier_figures.is_accuracy, run.records), None)
+        accuracies = [r for r in run.records if classifier_figures.is_accuracy(r)]
         cost = cost_of(run)
-        if cell is None or cost is None:
+        if not accuracies or cost is None:
             continue
-        note = (
-            f"estimate: time × the {cost.watts:g} W and {cost.grams_per_kwh:g} g CO₂ per kWh that the config states; "
-            f"nothing but the time is measured, on {run.results.environment.get('device', 'an unknown device')}"
-        )
+        cell, seeds = accuracies[0], dict.fromkeys(r["seed"] for r in accuracies)
+        column = column_of(cell, [p for p in published if (p.table, p.metric) == (cell["table"], cell["metric"])])
+        device = run.results.environment.get("device", "an unknown device")
         costs = (("time", 60 * cost.hours, "minutes"), ("energy", cost.kwh, "kWh"), ("CO₂", cost.grams, "g"))
         found += [
-            {k: cell[k] for k in ("row", "column", "facts") if k in cell}
-            | {"table": COST_TABLE, "metric": metric, "value": value, "unit": unit, "seed": seed, "note": note}
-            for seed in run.results.seeds
+            {"row": cell["row"], "column": column, "facts": cell.get("facts") or {}, "note": note_of([cost], [device])}
+            | {"table": COST_TABLE, "metric": metric, "value": value, "unit": unit, "seed": seed}
+            for seed in seeds
             for metric, value, unit in costs
         ]
-        for i, value in enumerate((cost.hours, cost.kwh, cost.grams)):
-            totals[i] += value * len(run.results.seeds)
-    if len(runs) < 2 or not found:
-        return found
-    total = {"table": TOTAL_TABLE, "row": "the runs of this report", "column": "total", "seed": 0, "note": note}
-    units = (("time", "hours"), ("energy", "kWh"), ("CO₂", "g"))
-    pairs = zip(units, totals, strict=True)
-    return found + [total | {"metric": metric, "value": v, "unit": unit} for (metric, unit), v in pairs]
+        known.append((cost, len(seeds), device, cell["table"]))
+    return found + (total_records(known) if len(known) > 1 else [])
+
+
+def total_records(known: Sequence[tuple[Cost, int, str, str]]) -> list[dict]:
+    """Returns what runs cost together, each (cost of a seed, number of seeds, device, table)."""
+    costs, seeds, devices, tables = zip(*known, strict=True)
+    totals = {
+        ("time", "hours"): [c.hours for c in costs],
+        ("energy", "kWh"): [c.kwh for c in costs],
+        ("CO₂", "g"): [c.grams for c in costs],
+    }
+    row = f"these {len(known)} runs of {readable(tables[0]).lower()}"
+    total = {"table": TOTAL_TABLE, "row": row, "column": "total", "seed": 0, "note": note_of(costs, devices)}
+    return [
+        total | {"metric": metric, "unit": unit, "value": math.fsum(v * n for v, n in zip(values, seeds, strict=True))}
+        for (metric, unit), values in totals.items()
+    ]
+
+
+def note_of(costs: Sequence[Cost], devices: Sequence[str]) -> str:
+    """Returns how costs are estimated, with every power, grid and device among them."""
+    watts, grids = ({f"{getattr(c, k):g}": None for c in costs} for k in ("watts", "grams_per_kwh"))
+    stated = "the config states" if len(costs) == 1 else "the configs state"
+    return (
+        f"estimate: time × the {' or '.join(watts)} W and {' or '.join(grids)} g CO₂ per kWh that {stated}; "
+        f"nothing but the time is measured, on {' or '.join(dict.fromkeys(devices))}"
+    )
 
 
 def derive(runs: Sequence[FinishedRun], records: Sequence[Mapping], others: Sequence[FinishedRun]) -> list[dict]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from finished_runs import record, results_of
 
+from jaxrepro.report import style
+from jaxrepro.report.comparison import compare
 from jaxrepro.report.papers import find, sesn
 from jaxrepro.report.reference import load_reference
 from jaxrepro.report.results import Timing
@@ -51,6 +53,33 @@ def test_the_reproduction_pools_the_two_columns_of_a_baseline_but_the_settings_o
         ("CNN", "28x28"): [2.0, 3.0, 1.0],
         ("SESN Scalar", "28x28"): [2.2, 1.6],
         ("SESN Scalar", "28x28+"): [1.8, 2.4],
+    }
+
+
+def test_pooled_cells_keep_their_task_and_say_how_many_seeds_they_have():
+    small = FACTS | {"num_classes": 4, "num_test": 70}
+    columns = ("28x28", "28x28+")
+    cells = [r for c in columns for r in error("CNN", c, 2.0, 3.0)]
+    cells += [r | {"facts": small} for c in columns for r in error("SiCNN", c, 7.0, 8.0)]
+    run = run_of(cells, seeds=(0, 1), rate=None)
+    (table,) = compare(derive(run), load_reference("sesn"))
+    other = "28x28: 4 instead of 10 classes, 70 instead of 50,000 test images"
+    assert table.columns == ("28x28", other)
+    assert (table.number("SiCNN", "28x28", "ours"), table.number("SiCNN", other, "ours").value) == (None, 7.5)
+    assert table.number("CNN", "28x28", "ours").num_seeds == 2
+    assert table.notes()[0] == "ours: mean ± sample standard deviation over 2 seeds × 2 conditions"
+    (table,) = compare(derive(run_of(cells[:3], seeds=(0, 1), rate=None)), load_reference("sesn"))
+    assert table.notes()[0].endswith("over 3 values of 2 seeds and 2 conditions")
+
+
+def test_cells_of_another_task_are_hollow_in_the_figure():
+    columns = ("28x28", "28x28+", "56x56")
+    cells = [r | {"facts": FACTS | {"num_test": 70}} for c in columns[:2] for r in error("CNN", c, 2.0)]
+    figure = find("sesn").figures(cells + error("CNN", columns[2], 1.0))["table2"]
+    marks = {c.get_label(): c for ax in figure.axes for c in ax.containers if c.get_label().startswith("ours")}
+    assert {label: c.lines[0].get_markerfacecolor() for label, c in marks.items()} == {
+        "ours, another task": "white",
+        "ours": style.BLUE,
     }
 
 

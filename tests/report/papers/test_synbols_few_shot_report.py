@@ -4,6 +4,7 @@ import finished_runs
 import pytest
 from finished_runs import results_of, run_of
 
+from jaxrepro.report import style
 from jaxrepro.report.__main__ import main
 from jaxrepro.report.papers import find
 from jaxrepro.report.papers import synbols_few_shot as report
@@ -36,6 +37,14 @@ def test_a_cell_stands_beside_the_papers_and_one_on_other_data_is_kept_apart(tmp
     assert "97.50" in printed
     assert "98.00 ± 0.08" in printed
     assert "60,000 instead of 1,000,000 images in all" in printed
+
+
+def test_a_cell_on_other_data_is_hollow_in_the_figure():
+    small = record("MAML", CHAR, 55.5, facts=TASK | {"num_images": 60_000})
+    figure = report.figures([record("ProtoNet", CHAR, 97.5, facts=TASK), small])["few_shot"]
+    marks = {c.get_label(): c.lines[0] for ax in figure.axes for c in ax.containers}
+    assert marks["ours, another task"].get_markerfacecolor() == "white"
+    assert marks["ours"].get_markerfacecolor() == style.BLUE
 
 
 def test_of_a_search_the_best_mean_validation_accuracy_is_reported_for_each_attribute(tmp_path, capsys):
@@ -78,7 +87,7 @@ def test_validation_curves_count_episodes_not_steps(tmp_path):
 
 
 def test_figures_show_methods_over_shots_and_ways_and_by_language():
-    records = [record("ProtoNet", CHAR, 50.0), record("ProtoNet", CHAR, 60.0, 1)]
+    records = [record("ProtoNet", CHAR, v, seed, facts=TASK) for seed, v in enumerate((50.0, 60.0))]
     for kind, numbers in (("shots", (5, 1, 10)), ("ways", (2, 5))):
         records += [record("ProtoNet", f"{CHAR}, {n} {kind}", 40.0 + n, table=f"accuracy by {kind}") for n in numbers]
     records += [record("MAML", f"{CHAR}, {w}", 30.0, table="accuracy by language") for w in ("greek", "thai")]

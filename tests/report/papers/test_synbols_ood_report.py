@@ -16,10 +16,11 @@ TABLE1 = {"num_classes": 26, "num_train": 60_000, "num_test": 20_000, "partition
 ROTATION = TABLE1 | {"partition": "stratified_rotation"}
 
 
-def made(folder, experiment, column, value, *, row="MLP", preset="paper", version="v1", facts=TABLE1, seed=3):
+def made(folder, experiment, column, value, *, row="MLP", preset="paper", version="v1", facts=TABLE1, seed=3, loss=0.0):
     table = "table1" if experiment == "synbols_supervised" else "table2"
     records = [record(row, column, value, seed, table=table, metric="accuracy", facts=facts)]
-    return run_of(folder, results_of(experiment, records, preset=preset), config={"version": version})
+    results = results_of(experiment, records, preset=preset, metrics={"valid/loss": loss})
+    return run_of(folder, results, config={"version": version})
 
 
 def table2_of(parts):
@@ -41,6 +42,16 @@ def test_runs_of_another_preset_or_version_do_not(tmp_path, change):
     ood = made(tmp_path / "ood", "synbols_ood", "Stratified Rotation", 23.0, facts=ROTATION)
     iid = made(tmp_path / "iid", "synbols_supervised", "Synbols Default 100k", 34.0, **change)
     assert table2_of(make_parts([ood, iid])).text("MLP", synbols_ood.IID, "ours") == "not run"
+
+
+def test_a_selection_holds_for_the_iid_column_too(tmp_path):
+    ood = made(tmp_path / "ood", "synbols_ood", "Stratified Rotation", 23.0, facts=ROTATION, loss=1.0)
+    tried = [
+        made(tmp_path / str(i), "synbols_supervised", "Synbols Default 100k", value, loss=loss)
+        for i, (value, loss) in enumerate([(34.0, 0.2), (35.0, 0.1), (36.0, 0.3)])
+    ]
+    table = table2_of(make_parts([*tried, ood], "valid/loss:min"))
+    assert table.text("MLP", synbols_ood.IID, "ours").startswith("35.00")
 
 
 def test_an_iid_run_of_its_own_comes_first(tmp_path):

@@ -23,10 +23,10 @@ def accuracy(row, column, *values, table="table1", **facts):
     return [record(row, column, v, i, **options) for i, v in enumerate(values)]
 
 
-def made(folder, records, *, version="v1", log=(), batch_size=512, experiment="synbols_supervised", **changes):
-    config = {"version": version, "energy": {"watts": 200.0, "grams_per_kwh": 500.0}}
+def made(folder, records, *, version="v1", log=(), batch_size=512, watts=200.0, **changes):
+    config = {"version": version, "energy": {"watts": watts, "grams_per_kwh": 500.0}}
     config["train"] = {"batch_size": batch_size}
-    results = results_of(experiment, records, **changes)
+    results = results_of("synbols_supervised", records, **changes)
     return run_of(folder, results, config=config, log=log)
 
 
@@ -96,12 +96,12 @@ def test_the_best_of_a_column_and_what_is_within_two_of_its_deviations_is_bold()
 
 def test_costs_are_time_times_the_stated_power_per_seed(tmp_path):
     records = accuracy("MLP", DEFAULT, 30.0, 31.0)
-    run = made(tmp_path, records, timing=Timing(seconds=3600.0, steps=50), step=100, seeds=(3, 42))
+    run = made(tmp_path, records, timing=Timing(seconds=3600.0, steps=50), step=100)
     found = {(r["metric"], r["seed"]): (r["value"], r["unit"]) for r in synbols_supervised.cost_records([run])}
     # Half of the steps in an hour: two hours for two seeds.
-    assert found["time", 3] == (pytest.approx(60.0), "minutes")
-    assert found["energy", 42] == (pytest.approx(0.2), "kWh")
-    assert found["CO₂", 3] == (pytest.approx(100), "g")
+    assert found["time", 0] == (pytest.approx(60.0), "minutes")
+    assert found["energy", 1] == (pytest.approx(0.2), "kWh")
+    assert found["CO₂", 0] == (pytest.approx(100), "g")
     notes = {r["note"] for r in synbols_supervised.cost_records([run])}
     assert len(notes) == 1
     assert "time × the 200 W and 500 g CO₂ per kWh that the config states" in notes.pop()
@@ -112,10 +112,41 @@ def test_several_runs_have_a_total_cost_beside_that_of_the_reproduction(tmp_path
     runs = [made(tmp_path / row, accuracy(row, DEFAULT, 30.0), timing=timing) for row in ("MLP", "Conv-4 GAP")]
     (part,) = make_parts(runs)
     total = next(c for c in part.comparisons if (c.table, c.metric) == ("cost of all runs", "time"))
-    assert total.text("the runs of this report", "total", "ours") == "2.000"
-    (part,) = make_parts([made(tmp_path / "v2", accuracy("MLP", DEFAULT, 30.0), version="v2", timing=timing)] * 2)
+    assert total.text("these 2 runs of table 1", "total", "ours") == "2.000"
+    rows = ("MLP", "ResNet-12")
+    later = [made(tmp_path / f"{r} v2", accuracy(r, DEFAULT, 30.0), version="v2", timing=timing) for r in rows]
+    (part,) = make_parts(later)
     total = next(c for c in part.comparisons if (c.table, c.metric) == ("cost of all runs", "time"))
     assert total.text("supervised and unsupervised tables", "total", "reproduction (v2)") == "194"
+
+
+def test_the_total_cost_states_the_power_of_every_run(tmp_path):
+    timing = Timing(seconds=3600.0, steps=100)
+    runs = [made(tmp_path / f"{w}", accuracy(f"Conv-{w}", DEFAULT, 1.0), timing=timing, watts=w) for w in (100, 300)]
+    total = [r for r in synbols_supervised.cost_records(runs) if r["table"] == "cost of all runs"]
+    assert {r["metric"]: r["value"] for r in total} == pytest.approx({"time": 2.0, "energy": 0.4, "CO₂": 200.0})
+    assert all("100 or 300 W and 500 g CO₂ per kWh that the configs state" in r["note"] for r in total)
+
+
+def test_a_selection_reports_the_cost_of_the_chosen_runs_alone(tmp_path):
+    runs = [
+        made(tmp_path / str(i), accuracy("MLP", DEFAULT, value), metrics={"valid/loss": loss}, step=100,
+             timing=Timing(seconds=60.0 * minutes, steps=100))
+        for i, (value, loss, minutes) in enumerate([(30.0, 0.1, 5.0), (20.0, 0.2, 50.0)])
+    ]  # fmt: skip
+    (part,) = make_parts(runs, "valid/loss:min")
+    time = next(c for c in part.comparisons if c.metric == "time")
+    assert time.text("MLP", DEFAULT, "ours") == "5.000"
+    assert "cost of all runs" not in {c.table for c in part.comparisons}
+
+
+def test_the_cost_of_another_task_stands_in_a_column_of_its_own(tmp_path):
+    records = accuracy("ResNet-12", DEFAULT, 95.0, num_classes=4)
+    (part,) = make_parts([made(tmp_path, records, timing=Timing(seconds=600.0, steps=100))])
+    other = f"{DEFAULT}: 4 instead of 26 classes"
+    for c in part.comparisons:
+        assert (c.number("ResNet-12", DEFAULT, "ours"), c.number("ResNet-12", other, "paper (v1)")) == (None, None)
+        assert c.number("ResNet-12", other, "ours"), c.title
 
 
 def test_a_published_time_stands_beside_ours(tmp_path):
@@ -140,8 +171,9 @@ def test_a_panel_per_column_shows_ours_and_all_publications():
     assert titles == [DEFAULT, "Camouflage 100k"]
     labels = [set(ax.get_legend_handles_labels()[1]) for ax in figure.axes]
     assert labels[0] == {"ours", "paper (v1)", "repository (v2)", "reproduction (v2)"}
-    ours = [c for ax in figure.axes for c in ax.containers if c.get_label() == "ours"]
-    assert [c.lines[0].get_markerfacecolor() for c in ours] == [style.BLUE, "white"]  # hollow: fewer images
+    ours = {c.get_label(): c for ax in figure.axes for c in ax.containers if c.get_label().startswith("ours")}
+    faces = {label: c.lines[0].get_markerfacecolor() for label, c in ours.items()}
+    assert faces == {"ours": style.BLUE, "ours, another task": "white"}  # fewer images
     assert PAPER.figures([]) == {}
 
 
