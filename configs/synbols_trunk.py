@@ -27,7 +27,7 @@ PAPER = Config(
 
 SMALL = {
     "precision": "float32",
-    "train.duration": "10 epochs",
+    "train.duration": "30 epochs",
     "train.batch_size": 64,
     "optim.lr": 2e-3,
     "optim.warmup_steps": 100,
@@ -36,7 +36,7 @@ SMALL = {
     "trunk.hidden_size": 128,
     "trunk.pooled": 2,
     "trunk.dropout": 0.2,
-    "eval.every": "5 epochs",
+    "eval.every": "3 epochs",
     "checkpoint.every": "2 epochs",
 }
 SMOKE = SMALL | {
