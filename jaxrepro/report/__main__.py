@@ -35,7 +35,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--select",
         metavar="METRIC:min",
-        help="of runs with the same cell and seed take the best, e.g. valid/loss:min",
+        help="of the settings that give one cell take the best, e.g. valid/loss:min",
     )
     return parser.parse_args(arguments)
 

@@ -130,7 +130,10 @@ def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
     A last line that was cut off in the middle is ignored; a value that is null is nan.
     """
     found: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); move it away") from None
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
@@ -140,6 +143,8 @@ def read_curves(path: Path) -> dict[str, dict[str, Curve]]:
             if number == len(lines):  # no newline after it: the writer was interrupted
                 continue
             raise UserError(f"{path}, line {number} is not JSON; delete that line") from None
+        if not isinstance(line, dict) or not {"step", "split", "seed"} <= set(line):
+            raise UserError(f"{path}, line {number} has no step, split and seed; delete that line")
         step, split, seed = line.pop("step"), line.pop("split"), line.pop("seed")
         for name, value in line.items():
             found.setdefault((name, split), {}).setdefault(step, {})[seed] = as_number(value)

@@ -127,6 +127,13 @@ def test_a_last_line_cut_off_is_ignored_and_one_in_the_middle_is_named(tmp_path)
         read_curves(path)
 
 
+@pytest.mark.parametrize("text", [b"3\n", b"{}\n", b"[1]\n", b"\xff\xfe\n"])
+def test_a_log_that_no_run_writes_is_named(tmp_path, text):
+    (tmp_path / "metrics.jsonl").write_bytes(text)
+    with pytest.raises(UserError, match=r"metrics\.jsonl"):
+        read_curves(tmp_path / "metrics.jsonl")
+
+
 def test_panels_have_the_right_scale_band_and_empty_notice(tmp_path):
     log = [
         (s, "train", {"wide": [10.0**-s, 2 * 10.0**-s], "narrow": [s + 1.0] * 2, "bad": [math.nan] * 2})
