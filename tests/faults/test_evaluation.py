@@ -5,8 +5,10 @@ import subprocess
 import time
 
 import launching
+import pytest
 
 
+@pytest.mark.slow
 def test_an_evaluated_unfinished_run_goes_on_training(tmp_path):
     workdir = tmp_path / "run"
     changes = {"train.duration": "400 steps", "checkpoint.every": "10 steps"}
