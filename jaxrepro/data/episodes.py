@@ -109,7 +109,7 @@ def class_tables(
             raise UserError(
                 f"{attribute}: {part} has {len(classes)} classes, {len(kept)} of them with the {shape.per_class} images"
                 f" that {shape.shots} shots and {shape.queries} queries need; {shape.ways} ways need as many classes:"
-                " take more images or fonts (pip install 'jaxrepro[fonts]'), or fewer ways, shots or queries"
+                " take more images or fonts (pip install -e .[fonts]), or fewer ways, shots or queries"
             )
         rows = rows[np.isin(labels[rows], kept)]
         number = np.searchsorted(kept, labels[rows]).astype(np.int32)
