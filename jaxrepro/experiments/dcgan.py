@@ -240,10 +240,7 @@ def make_critic(config: Config) -> Critic:
         return train_pass(apply, variables["params"], variables["batch_stats"], inputs)[1]
 
     return Critic(
-        trained=lambda state: {
-            "params": state.discriminator.params,
-            "batch_stats": state.discriminator.batch_stats,
-        },
+        trained=lambda state: {k: getattr(state.discriminator, k) for k in ("params", "batch_stats")},
         untrained=lambda: init_variables(config, jax.random.key(0))["discriminator"],
         inputs=functools.partial(to_range, config.model),
         statistics=statistics,
