@@ -43,6 +43,7 @@ def test_parameters_split_over_a_model_axis_match_one_device(one_device, tmp_pat
     assert_close(tmp_path / "run", one_device)
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_split_over_the_devices_is_computed_by_each_with_a_line_of_warning(tmp_path):
     changes, eight = SHORT | {"train.batch_size": 1}, "--xla_force_host_platform_device_count=8"
     runs = {"one": launching.launch(tmp_path / "one", changes)}

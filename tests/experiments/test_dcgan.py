@@ -129,6 +129,7 @@ def test_alternating_steps_change_one_network_and_leave_the_other_to_the_bit():
     assert counts == {"generator": 2, "discriminator": 1}
 
 
+@pytest.mark.slow
 def test_every_step_of_both_networks_has_the_logged_rate_and_the_l2_term():
     """Two programs of plain descent that differ in L2 alone: the discriminator's step precedes, so it shows exactly."""
     states, rates = [], []

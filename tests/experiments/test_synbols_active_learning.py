@@ -114,6 +114,7 @@ def test_stopped_in_the_middle_of_a_round_a_run_asks_the_same_questions_and_ends
     assert (tmp_path / "metrics.jsonl").read_bytes() == (workdir / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_seeds_and_methods_that_share_a_program_ask_what_they_ask_alone(solo, tmp_path):
     """Also: all methods of a seed begin with the same labels, and a calibrated one with the same first round."""
     _, _, alone = solo

@@ -156,6 +156,7 @@ def run_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("few_shot")
 
 
+@pytest.mark.slow
 def test_a_run_fills_two_columns_with_intervals_draws_its_pictures_and_resumes_to_the_same_bits(run_folder, tmp_path):
     config = tiny(train=TrainConfig(duration="15 epochs", batch_size=2))
     results = loop.train(config, few_shot.build(config), run_folder)
@@ -264,6 +265,7 @@ def test_what_the_protocol_cannot_do_is_refused(changes, message):
         few_shot.build(tiny(**changes))
 
 
+@pytest.mark.slow
 def test_episodes_on_the_validation_are_the_same_whether_images_are_encoded_once_or_for_each():
     config = tiny()
     experiment = few_shot.build(config)
