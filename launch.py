@@ -9,7 +9,6 @@ Exit codes: 0 finished; 2 the input is wrong (one line says what and how to mend
 checkpoint, the same command continues; 1 a bug, or a loss that is no longer finite.
 """
 
-import errno
 import os
 import shlex
 import sys
@@ -18,14 +17,9 @@ from pathlib import Path
 from absl import flags
 
 from jaxrepro.errors import MissingData, UserError
+from jaxrepro.machine import lost_peer, machine_fault
 
 FINISHED, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
-
-# The machine or the folder does not allow it; anything else is a bug of ours.
-MACHINE_ERRORS = {
-    getattr(errno, name)
-    for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG", "ENOTDIR", "EISDIR", "ELOOP")
-}
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("config", None, "FILE[:PRESET], such as configs/yoto_cifar.py:smoke; presets: paper, report, smoke")
@@ -98,14 +92,25 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
-    except OSError as error:
-        if error.errno not in MACHINE_ERRORS:
-            raise
-        print(f"error: {error.filename or 'cannot write'}: {error.strerror}", file=sys.stderr)
-        return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if peer := lost_peer(error):
+            print(
+                f"lost another process of this run ({peer}); the same command on every host continues from the last"
+                " checkpoint",
+                file=sys.stderr,
+                flush=True,
+            )
+            leave(INTERRUPTED)
+        if not (fault := machine_fault(error)):
+            raise
+        print(f"error: {fault}", file=sys.stderr)
+        return USER_ERROR
+
+
+leave = os._exit  # at once: an orderly exit waits for the lost process, and then ends in the stack of a C++ library
 
 
 def launch(argv: list[str]) -> int:
@@ -189,7 +194,8 @@ def run_points(points, resolve, interrupt=None) -> int:
                 return INTERRUPTED
         except NonFiniteError as error:
             failed.append((workdir, f"diverged: {error}"))
-            print(f"diverged: {error}; the last good checkpoint stays in {workdir}", file=sys.stderr)
+            kept = f"; the last good checkpoint stays in {workdir}" if has_checkpoint(workdir) else ""
+            print(f"diverged: {error}{kept}", file=sys.stderr)
         except MissingData as error:
             if len(points) == 1:
                 raise
@@ -209,6 +215,11 @@ def run_points(points, resolve, interrupt=None) -> int:
         for workdir, why in failed:
             print(f"  {workdir.name}: {why}", file=sys.stderr)
     return FAILED if failed else FINISHED
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    folder = workdir / "checkpoints"
+    return folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir())
 
 
 if __name__ == "__main__":
