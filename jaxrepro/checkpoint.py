@@ -9,7 +9,6 @@ Orbax commits a checkpoint atomically, but restores flipped bytes without a word
 
 import contextlib
 import errno
-import json
 import logging
 import shutil
 import zlib
@@ -22,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrepro import digests
 from jaxrepro import mesh as mesh_lib
 from jaxrepro.config import CheckpointConfig
 from jaxrepro.errors import UserError
@@ -33,7 +33,7 @@ class NonFiniteError(Exception):
     """A loss or a parameter is no longer a finite number; the message names the steps."""
 
 
-def digests(tree: Any) -> tuple[dict[str, str], bool]:
+def leaf_digests(tree: Any) -> tuple[dict[str, str], bool]:
     """Returns ({leaf path: CRC-32 of its bytes}, whether every floating-point leaf is finite).
 
     Leaves are fetched whole, so the digest does not depend on how they are sharded. All processes call this together.
@@ -119,7 +119,7 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
-        digest, finite = digests(ts)
+        digest, finite = leaf_digests(ts)
         if not finite:
             raise NonFiniteError(f"the state at step {step} holds values that are not finite")
         meta = {"step": step, "digests": digest, "leaves": leaves_of(ts), "metric": metric, "notes": dict(notes or {})}
@@ -129,7 +129,7 @@ class Checkpoints:
             step,
             args=self._ocp.args.Composite(
                 state=self._ocp.args.StandardSave(ts),
-                meta=self._ocp.args.JsonSave(meta | {"digest": _digest_of(meta)}),
+                meta=self._ocp.args.JsonSave(digests.seal(meta)),
             ),
             force=True,
         )
@@ -186,11 +186,10 @@ class Checkpoints:
             meta = dict(
                 self._manager.restore(step, args=self._ocp.args.Composite(meta=self._ocp.args.JsonRestore()))["meta"]
             )
-            digest = meta.pop("digest")
         except Exception as error:  # orbax raises bare Exceptions for damaged files, so nothing narrower would do
             _refuse_unreadable(error)
             raise Damage(f"its description cannot be read ({_first_line(error)})") from error
-        if digest != _digest_of(meta):
+        if not digests.is_sealed(meta):
             raise Damage("its description changed on disk")
         return meta
 
@@ -202,7 +201,7 @@ class Checkpoints:
                 raise UserError(f"checkpoint {step} of {self.directory.parent} is of another program: {wrong}")
             args = self._ocp.args.Composite(state=self._ocp.args.StandardRestore(abstract))
             state = self._restore_state(step, args)
-            fault = _mismatch(meta["digests"], digests(state)[0])
+            fault = _mismatch(meta["digests"], leaf_digests(state)[0])
         except Damage as error:
             fault = str(error)
         if jax.process_count() > 1:
@@ -235,10 +234,6 @@ class Checkpoints:
 
 class Damage(Exception):
     """Bytes of a checkpoint are lost or changed."""
-
-
-def _digest_of(meta: Mapping[str, Any]) -> str:
-    return f"{zlib.crc32(json.dumps(meta, sort_keys=True).encode()):08x}"
 
 
 def _first_line(error: Exception) -> str:

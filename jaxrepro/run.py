@@ -25,7 +25,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import jaxrepro
-from jaxrepro import config_file, loop, registry
+from jaxrepro import config_file, digests, loop, registry
 from jaxrepro.checkpoint import NonFiniteError
 from jaxrepro.config import RunConfig, parse
 from jaxrepro.durations import num_steps
@@ -87,7 +87,8 @@ def run(
         if old is not None:
             config_file.check_resumable(old["config"], plain(config), workdir)
         finished = is_finished(workdir, old, typed)
-        if mode == Mode.TRAIN and finished:
+        sound = finished and is_sound(workdir)
+        if mode == Mode.TRAIN and sound:
             say(f"already finished; to begin anew add --restart\n{report_lines(workdir)}")
             return True
         experiment = module.build(typed)
@@ -98,7 +99,7 @@ def run(
             for name in ("results.json", "diverged.json", "evaluation.json"):
                 (workdir / name).unlink(missing_ok=True)
             written = {"preset": typed.preset, "command": command, "data": data, "config": plain(config)}
-            write_json(workdir / "config.json", written)
+            write_json(workdir / "config.json", digests.seal(written))
         try:
             if mode == Mode.TRAIN:
                 results = loop.train(typed, experiment, workdir, interrupt)
@@ -160,6 +161,8 @@ def read_config(path: Path) -> dict[str, Any] | None:
       UserError: it is damaged.
     """
     old = read_json(path)
+    if isinstance(old, dict) and digests.KEY in old and not digests.is_sealed(old):
+        raise UserError(f"{path} is damaged (something in it changed); move the run folder aside or use --restart")
     duration = old.get("config") if isinstance(old, dict) else None
     for key in ("train", "duration"):
         duration = duration.get(key) if isinstance(duration, dict) else None
@@ -188,6 +191,20 @@ def is_finished(workdir: Path, old: Mapping[str, Any] | None, config: RunConfig)
         and (workdir / "results.json").exists()
         and old["config"]["train"]["duration"] == config.train.duration
     )
+
+
+def is_sound(workdir: Path) -> bool:
+    """Returns whether a finished run's results.json is whole; says where it is not, and what follows."""
+    from jaxrepro.report.results import log_fault, read_results
+
+    try:
+        results = read_results(workdir / "results.json")
+    except UserError as error:
+        say(f"{str(error).partition(';')[0]}; evaluating the last checkpoint again")
+        return False
+    if fault := log_fault(workdir, results):
+        say(f"{fault}; curves and training metrics may be wrong")
+    return True
 
 
 def move_aside(workdir: Path) -> Path | None:
@@ -267,7 +284,8 @@ def finish(
     from jaxrepro.report import page, papers
     from jaxrepro.report.results import RunResults, earlier_timing, summary
 
-    metrics = final_metrics(workdir / "metrics.jsonl", typed.seeds) | results.metrics
+    log = workdir / "metrics.jsonl"
+    metrics = final_metrics(log, typed.seeds) | results.metrics
     for name, figure in papers.find(typed.experiment).figures(results.records).items():
         save_picture(workdir / "figures" / f"{name}.png", figure)
     found = RunResults(
@@ -283,6 +301,7 @@ def finish(
         timing=dataclasses.replace(earlier_timing(workdir / "results.json"), **results.timing),
         finished=datetime.now().astimezone().isoformat(timespec="seconds"),
         data_digest=data,
+        log_digest=digests.of_file(log) if log.exists() else "",
         final=final,
         notes=tuple(notes),
     )
