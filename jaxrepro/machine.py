@@ -52,7 +52,7 @@ def machine_fault(error: BaseException | None) -> str:
         text = str(error)
         for number in MACHINE_ERRORS:
             if re.search(rf"\b{errno.errorcode[number]}\b", text) or os.strerror(number) in text:
-                path = re.search(r"(/[^\s\"']+)", text)
+                path = re.search(r"(/[^\s\"']*[^\s\"':,.\]])", text)
                 return f"{path[1] if path else 'cannot write'}: {os.strerror(number)}"
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
             needed = re.search(r"[\d.]+ ?[KMGTP]i?B|[\d,]+ bytes", text)

@@ -72,18 +72,18 @@ def _check_contained(path: Path, file: Any) -> None:
     """Raises UserError where a file takes anything from other files, or says to be larger than it can be."""
     import h5py
 
-    def visit(name: str, link: Any) -> None:
+    links: list[tuple[str, Any]] = []
+    file.visititems_links(lambda name, link: links.append((name, link)))  # no error passes through the library
+    for name, link in links:
         if isinstance(link, h5py.ExternalLink):
             raise UserError(f"{path}: {name} is a link to another file, {link.filename}; copy its data into this one")
         found = file.get(name) if isinstance(link, h5py.HardLink) else None
         if not isinstance(found, h5py.Dataset):
-            return
+            continue
         if found.external or found.is_virtual:
             raise UserError(f"{path}: {name} takes its data from other files; copy them into this one")
         if found.dtype.kind in "buif":
             bounds.check_expansion(f"{path}: {name}", found.id.get_storage_size(), _nbytes(found))
-
-    file.visititems_links(visit)
 
 
 def _nbytes(dataset: Any) -> int:
