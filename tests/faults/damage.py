@@ -80,7 +80,7 @@ OF_FILES = [delete, become_a_folder, become_another]
 
 def damage(random: np.random.Generator, folder: Path) -> str:
     """Damages one file below a folder, sometimes without changing its time; returns what was done to which."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".lock"))  # locks are empty
     path = files[random.integers(len(files))]
     name, stat = path.relative_to(folder), path.stat()
     if random.random() < 0.1 or not stat.st_size:

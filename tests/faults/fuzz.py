@@ -75,14 +75,11 @@ class Lab:
             self.prepare(name)
         shutil.rmtree(self.live)
         shutil.copytree(self.sound / name, self.live)
-        if random.random() < 0.5:
+        if random.random() < 0.5 and any(p.name != "data" for p in self.live.iterdir()):  # not all lies in the cache
             shutil.rmtree(self.live / "data" / "arrays", ignore_errors=True)
             if self.targets[name].checks_itself:
                 shutil.rmtree(self.live / "data" / "known", ignore_errors=True)
-        what = "nothing left to damage"
-        folder = self.live / self.targets[name].below
-        if any(p.is_file() for p in folder.rglob("*")):
-            what = damage.damage(random, folder)
+        what = damage.damage(random, self.live / self.targets[name].below)
         said, before = io.StringIO(), list(logging.getLogger().handlers)
         handler = logging.StreamHandler(said)
         logging.getLogger().handlers[:] = [handler]

@@ -24,7 +24,7 @@ from PIL import Image
 from jaxrepro import config_file, loop, registry, run
 from jaxrepro.checkpoint import Checkpoints
 from jaxrepro.config import CheckpointConfig
-from jaxrepro.data import load_dataset
+from jaxrepro.data import load_dataset, tfds_download
 from jaxrepro.mesh import leaf_path
 from jaxrepro.report import page
 from jaxrepro.report.runs import read_curves, read_run
@@ -97,6 +97,7 @@ def share_the_program() -> None:
 
     loop.Run = cached
     page.draw_curves = lambda curves: None
+    tfds_download.unreachable = lambda urls: "trials have no network"
 
 
 def run_toy(folder: Path, stop_at: int = 0) -> None:
@@ -210,7 +211,7 @@ def make_zip(path: Path) -> None:
 
 
 def make_copy(path: Path, *, tfrecord: bool) -> None:
-    copy = tiny_tfds.write_copy(path.parent / "data" / "tfds")
+    copy = tiny_tfds.write_copy(path / "data" / "tfds")
     if tfrecord:
         tiny_tfds.turn_into_tfrecord(copy)
 
