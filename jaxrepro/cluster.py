@@ -95,6 +95,9 @@ def _join_if_found(timeout: int) -> None:
 def _count(name: str) -> int:
     text = os.environ[name]
     try:
-        return int(text)
+        count = int(text)
     except ValueError:
-        raise UserError(f"${name} is {text!r}; {SCHEDULERS[name]} sets a number of processes there") from None
+        count = 0
+    if count < 1:
+        raise UserError(f"${name} is {text!r}; {SCHEDULERS[name]} sets a number of processes there")
+    return count

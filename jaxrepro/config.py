@@ -80,6 +80,9 @@ class DataConfig:
     test: str = "test"
     resident_limit_mb: int = 4096
 
+    def __post_init__(self):
+        check(self.resident_limit_mb >= 0, f"resident_limit_mb is {self.resident_limit_mb}; it must be 0 or more")
+
 
 @dataclass(frozen=True)
 class EvalConfig:

@@ -35,6 +35,8 @@ from jaxrepro.mesh import leaf_path
 from jaxrepro.progress import Interrupt, say
 from jaxrepro.writers import final_metrics, save_picture, write_json
 
+FOLDERS = ("checkpoints", "damaged_checkpoints", "figures", "arrays", "tensorboard")
+FILES = ("config.json", "metrics.jsonl", "results.json", "evaluation.json", "diverged.json", "report.html")
 DIGESTED_BYTES = 256 * 2**20  # of an array
 
 
@@ -83,6 +85,7 @@ def run(
     module = registry.find(config.experiment)
     typed = parse(module.Config, config)
     with locked(workdir):
+        check_kinds(workdir)
         old = read_config(workdir / "config.json")
         if old is not None:
             config_file.check_resumable(old["config"], plain(config), workdir)
@@ -123,9 +126,13 @@ def locked(workdir: Path) -> Iterator[None]:
     if jax.process_index() != 0:
         yield
         return
-    workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / ".lock"
-    with path.open("w") as file:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        opened = path.open("w")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; give another --workdir") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -171,11 +178,18 @@ def read_config(path: Path) -> dict[str, Any] | None:
     return old
 
 
+def check_kinds(workdir: Path) -> None:
+    """Raises UserError where a file stands in place of a folder of a run, or a folder in place of a file."""
+    for path in (workdir / name for name in FOLDERS + FILES):
+        if (path.exists() or path.is_symlink()) and path.is_dir() != (path.name in FOLDERS):
+            kind = "folder" if path.is_dir() else "file" if path.exists() else "link to nothing"
+            wanted = "a folder" if path.name in FOLDERS else "a file"
+            raise UserError(f"{path} is a {kind}; a run has {wanted} there: move it away, or give another --workdir")
+
+
 def check_folder(workdir: Path, total: int) -> None:
-    """Raises UserError where the checkpoints of a run folder are no folder, or go beyond the last step."""
+    """Raises UserError where the checkpoints of a run folder go beyond the last step."""
     folder = workdir / "checkpoints"
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; checkpoints go there: move it away, or give another --workdir")
     steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
     if max(steps, default=0) > total:
         raise UserError(

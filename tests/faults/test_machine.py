@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 import launch
 from jaxrepro import config_file, loop, machine
 from jaxrepro.checkpoint import NonFiniteError
-from jaxrepro.config import TrainConfig, parse
+from jaxrepro.cluster import Distributed, join
+from jaxrepro.config import DataConfig, TrainConfig, parse
 from jaxrepro.data.cache import data_dir
 from jaxrepro.errors import UserError
 from jaxrepro.report import html
@@ -41,6 +42,10 @@ def wrapped(cause):
         ),
         (wrapped(MemoryError()), "out of memory; choose a smaller"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes"), "out of memory (4096 bytes at once)"),
+        (
+            RuntimeError("Unable to initialize backend 'cuda':\n no GPU"),
+            "Unable to initialize backend 'cuda': no GPU; set",
+        ),
         (ValueError("a bug"), ""),
         (OSError(errno.EINVAL, "Invalid argument"), ""),
     ],
@@ -177,6 +182,17 @@ def test_the_process_that_lost_another_says_so_in_one_line(monkeypatch, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "name"), [("-3", "OMPI_COMM_WORLD_SIZE"), ("abc", "SLURM_NTASKS"), ("0", "SLURM_NTASKS")]
+)
+def test_a_number_of_processes_that_is_none_is_one_line(monkeypatch, text, name):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(UserError, match=rf"\${name} is '{text}'; .* sets a number of processes there"):
+        join(Distributed.AUTO)
+
+
 def test_a_batch_size_is_checked_where_it_is_written():
     with pytest.raises(UserError, match="batch_size is 0"):
         dataclasses.replace(TrainConfig(), batch_size=0)
+    with pytest.raises(UserError, match="resident_limit_mb is -5; it must be 0 or more"):
+        DataConfig(resident_limit_mb=-5)
