@@ -77,7 +77,7 @@ def initialize_jax() -> None:
     from jaxrepro import cluster
     from jaxrepro.data.cache import data_dir
 
-    absl.logging.set_verbosity(absl.logging.ERROR)  # orbax explains itself at length otherwise
+    absl.logging.set_verbosity(absl.logging.FATAL)  # orbax explains itself at length, and raises what is an error
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "xla"))
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -87,6 +87,7 @@ def initialize_jax() -> None:
 
 def main(argv: list[str]) -> int:
     """Runs the command line and returns its exit code; a user's mistake becomes one line on stderr."""
+    sys.excepthook = tell_once
     try:
         return launch(argv)
     except UserError as error:
@@ -108,6 +109,12 @@ def main(argv: list[str]) -> int:
             raise
         print(f"error: {fault}", file=sys.stderr)
         return USER_ERROR
+
+
+def tell_once(kind, error, trace) -> None:
+    """Prints errors of libraries' threads, but not those that follow from what `main` tells in one line."""
+    if not (machine_fault(error) or str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, trace)
 
 
 leave = os._exit  # at once: an orderly exit waits for the lost process, and then ends in the stack of a C++ library

@@ -28,6 +28,8 @@ from jaxrepro.errors import UserError
 
 log = logging.getLogger(__name__)
 
+BYTES_PER_LEAF = 4096  # what orbax writes about a leaf is half of it
+
 
 class NonFiniteError(Exception):
     """A loss or a parameter is no longer a finite number; the message names the steps."""
@@ -116,12 +118,14 @@ class Checkpoints:
 
         Raises:
           NonFiniteError: `ts` holds a NaN or an infinity; nothing is written.
+          UserError: the disk has no room for it; nothing is written.
         """
         if step in self._manager.all_steps():
             return
         digest, finite = leaf_digests(ts)
         if not finite:
             raise NonFiniteError(f"the state at step {step} holds values that are not finite")
+        _check_room(self.directory, ts)
         meta = {"step": step, "digests": digest, "leaves": leaves_of(ts), "metric": metric, "notes": dict(notes or {})}
         if metric is not None:
             self._metrics[step] = float(metric)
@@ -234,6 +238,18 @@ class Checkpoints:
 
 class Damage(Exception):
     """Bytes of a checkpoint are lost or changed."""
+
+
+def _check_room(folder: Path, ts: Any) -> None:
+    """Raises UserError on a full disk; orbax would fail in several threads, each with a traceback."""
+    leaves = jax.tree.leaves(ts)
+    needed = 2 * sum(leaf.nbytes for leaf in leaves) + BYTES_PER_LEAF * len(leaves)  # parts are written, then joined
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"no room for a checkpoint of {needed / 2**20:,.1f} MiB in {folder}, where {free / 2**20:,.1f} MiB are"
+            " free; free some space, then the same command continues"
+        )
 
 
 def _first_line(error: Exception) -> str:

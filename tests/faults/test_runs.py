@@ -5,8 +5,10 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +94,16 @@ def test_a_checkpoint_that_may_not_be_read_is_no_damage(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="cannot read checkpoints/2/state: Permission denied"):
             checkpoints.restore_latest(abstract(tree))
     assert not (tmp_path / "damaged_checkpoints").exists()
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_one_line_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with (
+        Checkpoints(tmp_path / "checkpoints", CheckpointConfig()) as checkpoints,
+        pytest.raises(UserError, match=r"no room for a checkpoint of 0.0 MiB .* then the same command continues"),
+    ):
+        checkpoints.save(1, {"w": jnp.zeros(5000)})
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_the_best_checkpoint_is_known_from_descriptions_that_carry_a_digest(tmp_path):
