@@ -5,11 +5,11 @@ join(Distributed.ON, "host0:1234", num_processes=2, process_id=0)   # where no s
 """
 
 import os
+import sys
 import warnings
 from enum import StrEnum
 
 from jaxrepro.errors import UserError
-from jaxrepro.progress import say
 
 
 class Distributed(StrEnum):
@@ -22,6 +22,11 @@ class Distributed(StrEnum):
 
 SCHEDULERS = {"SLURM_NTASKS": "Slurm", "OMPI_COMM_WORLD_SIZE": "Open MPI"}  # variable with the number of processes
 ELSEWHERE = "give --coordinator_address=HOST:PORT --num_processes=N --process_id=I, or --distributed=off to run alone"
+
+
+def say(message: str) -> None:
+    """Prints a line on stderr. To ask which process this is would start the devices, after which nobody can join."""
+    print(message, file=sys.stderr, flush=True)
 
 
 def join(

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "durations": "errors",
     "registry": "errors",
     "progress": "jax numpy tqdm",
-    "cluster": "errors progress jax",
+    "cluster": "errors jax",
     "config": "durations errors",
     "config_file": "config errors progress ml_collections",
     "rng": "jax numpy",
