@@ -16,7 +16,6 @@ import hashlib
 import io
 import logging
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import numpy as np
 
 from jaxrepro import digests
 from jaxrepro.data import bounds, known, layout
+from jaxrepro.data.archive import open_archive
 from jaxrepro.data.cache import Create, cached_arrays
 from jaxrepro.data.dataset import Table, table_from_arrays
 from jaxrepro.errors import UserError
@@ -96,7 +96,7 @@ def _folder_files(path: Path) -> _Files:
 
 def _zip_files(path: Path) -> _Files:
     try:
-        archive = zipfile.ZipFile(path)
+        archive = open_archive(path)
         infos = [i for i in archive.infolist() if PurePosixPath(i.filename).suffix.lower() in _SUFFIXES]
     except Exception as error:  # zipfile raises whatever damaged bytes lead to
         raise UserError(f"{path} is neither a folder nor a whole zip file ({error}); copy it again") from error

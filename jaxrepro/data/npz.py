@@ -4,12 +4,12 @@ The archive's own checksums are verified, and its sizes bounded before anything 
 """
 
 import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from jaxrepro.data import bounds, layout
+from jaxrepro.data.archive import open_archive
 from jaxrepro.data.dataset import Table
 from jaxrepro.errors import UserError
 from jaxrepro.machine import check_memory
@@ -28,7 +28,7 @@ def load(path: Path) -> dict[str, Table]:
         with open(path, "rb") as handle:
             if handle.read(6) == np.lib.format.MAGIC_PREFIX:
                 raise UserError(f"{path} is a single array, not an npz archive; write it with np.savez")
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             size = sum(info.file_size for info in archive.infolist())
             bounds.check_expansion(str(path), path.stat().st_size, size)
             check_memory(str(path), size, "store it as HDF5 (hdf5:PATH), which is read in parts")

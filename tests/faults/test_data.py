@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import struct
 import zipfile
 import zlib
@@ -232,6 +233,22 @@ def test_another_description_of_a_prepared_copy_is_noticed(copy):
     (copy / "features.json").write_text(text + " ")
     with pytest.raises(UserError, match=r"files 1 changed \(features.json\)"):
         load_dataset("tfds:cifar10")
+
+
+@pytest.mark.parametrize("kind", ["npz", "folder"])
+def test_a_list_of_members_that_was_cut_by_a_flip_is_noticed(tmp_path, kind):
+    if kind == "npz":
+        np.savez(tmp_path / "a.zip", x_train=pictures(), y_train=np.arange(6))
+        (tmp_path / "a.zip.npz").rename(tmp_path / "a.zip")
+    else:
+        write_folder(tmp_path / "p")
+        shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "p")
+    path = tmp_path / "a.zip"
+    load_dataset(f"{kind}:{path}")
+    known.forget(f"{kind}:{path}")
+    flip(path, path.read_bytes().index(b"PK\x01\x02") + 33)  # the length of the first member's comment
+    with pytest.raises(UserError, match=r"members are found of"):
+        load_dataset(f"{kind}:{path}")
 
 
 # Links
