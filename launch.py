@@ -16,8 +16,10 @@ from pathlib import Path
 
 from absl import flags
 
+from jaxrepro import cluster
 from jaxrepro.errors import MissingData, UserError
 from jaxrepro.machine import lost_peer, machine_fault
+from jaxrepro.watch import LOST, watch
 
 FINISHED, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
 
@@ -74,7 +76,6 @@ def initialize_jax() -> None:
     import absl.logging
     import jax
 
-    from jaxrepro import cluster
     from jaxrepro.data.cache import data_dir
 
     absl.logging.set_verbosity(absl.logging.FATAL)  # orbax explains itself at length, and raises what is an error
@@ -98,12 +99,7 @@ def main(argv: list[str]) -> int:
         return INTERRUPTED
     except Exception as error:
         if peer := lost_peer(error):
-            print(
-                f"lost another process of this run ({peer}); the same command on every host continues from the last"
-                " checkpoint",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"lost another process of this run ({peer}); {LOST}", file=sys.stderr, flush=True)
             leave(INTERRUPTED)
         if not (fault := machine_fault(error)):
             raise
@@ -126,6 +122,10 @@ def launch(argv: list[str]) -> int:
         print(__doc__ + FLAGS.module_help(sys.modules[__name__]))
         return FINISHED
     overrides = parse_arguments(argv)
+    if cluster.several(cluster.Distributed(FLAGS.distributed), FLAGS.num_processes):
+        code = watch()
+        if code is not None:
+            return code
     initialize_jax()
     from jaxrepro import config_file, run
     from jaxrepro.progress import Interrupt

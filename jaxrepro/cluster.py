@@ -24,6 +24,13 @@ SCHEDULERS = {"SLURM_NTASKS": "Slurm", "OMPI_COMM_WORLD_SIZE": "Open MPI"}  # va
 ELSEWHERE = "give --coordinator_address=HOST:PORT --num_processes=N --process_id=I, or --distributed=off to run alone"
 
 
+def several(mode: Distributed, num_processes: int | None) -> bool:
+    """Returns whether this is one of several processes, as far as flags and schedulers tell."""
+    if mode == Distributed.OFF:
+        return False
+    return max([num_processes or 1, *(_count(name) for name in SCHEDULERS if name in os.environ)]) > 1
+
+
 def say(message: str) -> None:
     """Prints a line on stderr. To ask which process this is would start the devices, after which nobody can join."""
     print(message, file=sys.stderr, flush=True)

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "metrics": "flax jax",
     "digests": "numpy",
     "machine": "errors",
+    "watch": "",
     "writers": "progress numpy PIL tensorboardX",
     "seeds": "config jax numpy",
     "mesh": "config errors jax numpy",
