@@ -99,12 +99,20 @@ def main(argv: list[str]) -> int:
         return INTERRUPTED
     except Exception as error:
         if peer := lost_peer(error):
-            print(f"lost another process of this run ({peer}); {LOST}", file=sys.stderr, flush=True)
+            print(f"lost {other_processes()} of this run ({peer}); {LOST}", file=sys.stderr, flush=True)
             leave(INTERRUPTED)
         if not (fault := machine_fault(error)):
             raise
         print(f"error: {fault}", file=sys.stderr)
         return USER_ERROR
+
+
+def other_processes() -> str:
+    """Returns the others of a run, of which one was lost: "process 1" where there is only one."""
+    import jax
+
+    count = jax.process_count()
+    return f"process {1 - jax.process_index()}" if count == 2 else f"one of the {count - 1} other processes"
 
 
 def tell_once(kind, error, trace) -> None:

@@ -2,21 +2,21 @@
 
     python tests/faults/kills.py --kills=100 --out=benchmarks/results/kills.json     # about ten minutes on two cores
 
-Every process runs the real command and is killed with SIGKILL at a moment that is uniform over the time that an
-uninterrupted one takes, wherever that is: imports, compilation, training, evaluations, checkpoints, the page. A process
-that ends before its moment has finished the run: its log, its last checkpoint and its records must be those of the
-uninterrupted run, and the next process begins another one. All runs share the caches of data and compiled programs, so
-a kill while one is written counts too.
+Every process runs the command, from its flags to its exit code, and is killed with SIGKILL at a moment that is uniform
+over the time that an uninterrupted one takes, wherever that is: data, compilation, training, evaluations, checkpoints,
+the page. (Only the libraries are imported before, once for all.) A process that ends before its moment has finished the
+run: its log, its last checkpoint and its records must be those of the uninterrupted run, and the next process begins
+another one. All runs share the caches of data and compiled programs, so a kill while one is written counts too.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,16 +29,37 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 import launching  # noqa: E402
 
-from jaxrepro import __version__  # noqa: E402
+import jaxrepro.experiments.yoto  # noqa: E402
+import jaxrepro.run  # noqa: E402
+import launch  # noqa: E402
 
 CHANGES = {"checkpoint.every": "7 steps", "eval.every": "20 steps", "log.every": "5 steps"}
 
 
-def start(workdir: Path, log: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        launching.command(workdir, CHANGES),
-        cwd=launching.ROOT, env=launching.environment(), stderr=log.open("a"), stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+def start(workdir: Path, log: Path) -> int:
+    """Forks a process that runs the command, with its libraries imported already, and returns its number."""
+    child = os.fork()
+    if child:
+        return child
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    os.chdir(launching.ROOT)
+    sys.argv = launching.command(workdir, CHANGES)[1:]
+    code = 1
+    try:
+        code = launch.main(sys.argv)
+    finally:
+        os._exit(code)
+
+
+def wait(child: int, seconds: float = math.inf) -> int | None:
+    """Returns the exit code of a process, or None if it still runs after so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        number, status = os.waitpid(child, os.WNOHANG)
+        if number:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    return None
 
 
 def difference(workdir: Path, whole: Path) -> str:
@@ -74,19 +95,18 @@ def main() -> int:
     whole, log = folder / "whole", folder / "log"
     for workdir in (folder / "first", whole):  # the first one fills the caches
         before = time.monotonic()
-        if start(workdir, log).wait() != 0:
+        if wait(start(workdir, log)) != 0:
             sys.exit(log.read_text())
         seconds = time.monotonic() - before
     print(f"an uninterrupted run takes {seconds:.1f} s", flush=True)
     killed, ended, wrong, at = 0, 0, [], []
     workdir = folder / "run-0"
     while killed < options.kills:
-        process = start(workdir, log)
-        try:
-            code = process.wait(moments.uniform(0, seconds))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        child = start(workdir, log)
+        code = wait(child, moments.uniform(0, seconds))
+        if code is None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
             killed += 1
             at.append(last_step(workdir))
             if killed % 10 == 0:
@@ -99,7 +119,7 @@ def main() -> int:
         ended += 1
         shutil.rmtree(workdir)
         workdir = folder / f"run-{ended}"
-    if (code := start(workdir, log).wait()) != 0:
+    if (code := wait(start(workdir, log))) != 0:
         wrong.append(f"exit code {code} at the end: {log.read_text()[-500:]}")
     elif found := difference(workdir, whole):
         wrong.append(f"{found} at the end")
@@ -114,7 +134,7 @@ def main() -> int:
         "seconds of an uninterrupted run": round(seconds, 1),
         "minutes": round((time.monotonic() - begun) / 60, 1),
         "environment": {
-            "cores": os.cpu_count(), "jax": jax.__version__, "jaxrepro": __version__,
+            "cores": os.cpu_count(), "jax": jax.__version__, "jaxrepro": jaxrepro.__version__,
             "python": platform.python_version(), "platform": "cpu",
         },
     }  # fmt: skip

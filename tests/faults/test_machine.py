@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import finished_runs
+import jax
 import launching
 import pytest
 import toy
@@ -173,11 +174,12 @@ def test_the_process_that_lost_another_says_so_in_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr(launch, "launch", lose)
     monkeypatch.setattr(launch, "leave", sys.exit)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(SystemExit) as left:
         launch.main(["launch.py"])
     assert left.value.code == launch.INTERRUPTED
     assert capsys.readouterr().err == (
-        "lost another process of this run (Connection closed by peer [10.0.0.2]:4711);"
+        "lost process 1 of this run (Connection closed by peer [10.0.0.2]:4711);"
         " the same command on every host continues from the last checkpoint\n"
     )
 
