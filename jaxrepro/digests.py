@@ -44,12 +44,12 @@ def of_json(value: Any) -> str:
 
 def seal(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a JSON object with its own checksum under "digest"."""
-    return dict(values) | {KEY: of_json(values)}
+    rest = {k: v for k, v in values.items() if k != KEY}
+    return rest | {KEY: of_json(rest)}
 
 
 def is_sealed(values: Any) -> bool:
     """Returns whether a value read from JSON is an object with the checksum that belongs to it."""
     if not isinstance(values, Mapping):
         return False
-    rest = {k: v for k, v in values.items() if k != KEY}
-    return values.get(KEY) == of_json(rest)
+    return values.get(KEY) == seal(values)[KEY]

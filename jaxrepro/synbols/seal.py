@@ -10,6 +10,7 @@ of the CRC-32 of every MiB, its CRC-32 and the size of what it covers. Whoever a
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -19,6 +20,7 @@ BLOCK = 1 << 20
 CHECKED_BLOCKS = 1024  # files up to 1 GiB are read whole, of longer ones this many blocks, evenly spaced
 _END = struct.Struct("<QI8s")  # bytes before the table, CRC-32 of the table, mark
 _MARK = b"SYNBSEAL"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def write(path: Path) -> None:
@@ -45,6 +47,7 @@ def check(path: Path) -> bool:
         size, crc, mark = _END.unpack(handle.read())
         num_blocks = -(-size // BLOCK)
         if mark != _MARK:
+            _check_end(path, handle, length)
             return False
         if size + 4 * num_blocks + _END.size != length:
             raise _damaged(path, "its length")
@@ -58,6 +61,14 @@ def check(path: Path) -> bool:
             if zlib.crc32(block) != np.frombuffer(table, "<u4")[i]:
                 raise _damaged(path, f"a byte after byte {i * BLOCK:,}")
     return True
+
+
+def _check_end(path: Path, handle: BinaryIO, length: int) -> None:
+    """Raises UserError where something stands behind the end that HDF5 has noted: what is left of a seal."""
+    handle.seek(0)
+    start = handle.read(36)
+    if start[:8] == _HDF5 and start[8] in (2, 3) and length > int.from_bytes(start[28:36], "little"):
+        raise _damaged(path, "its checksums")
 
 
 def _damaged(path: Path, what: str) -> UserError:
