@@ -72,4 +72,4 @@ def _check_end(path: Path, handle: BinaryIO, length: int) -> None:
 
 
 def _damaged(path: Path, what: str) -> UserError:
-    return UserError(f"{path} is damaged: {what} changed since it was written; copy or write it again")
+    return UserError(f"{path} is damaged, cut short or no HDF5 file ({what} changed); copy or write it again")
