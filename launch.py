@@ -5,8 +5,9 @@
     python launch.py --config=configs/yoto_cifar.py --mode=print             # the resolved config and the parameters
     python launch.py --config=configs/yoto_cifar.py:report --sweep           # every cell of the paper's figures
 
-Exit codes: 0 finished; 2 the input is wrong (one line says what and how to mend it); 75 interrupted after saving a
-checkpoint, the same command continues; 1 a bug, or a loss that is no longer finite.
+Exit codes: 0 finished; 2 the input is wrong, or the machine refuses (one line says what and how to mend it); 75
+interrupted after saving a checkpoint, or another process of the run was lost: the same command continues; 1 a bug, or a
+loss that is no longer finite.
 """
 
 import os
