@@ -1,6 +1,6 @@
 """Kills a run of 60 steps at random moments, starts it again until it ends, and compares the bits.
 
-    python tests/faults/kills.py --kills=100 --out=benchmarks/results/kills.json     # about ten minutes on two cores
+    python tests/faults/kills.py --kills=100 --out=benchmarks/results/kills.json     # 13 minutes on two busy cores
 
 Every process runs the command, from its flags to its exit code, and is killed with SIGKILL at a moment that is uniform
 over the time that one takes, wherever that is: data, compilation, training, evaluations, checkpoints,
