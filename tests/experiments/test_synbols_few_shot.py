@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_maps import quickly
 
 from jaxrepro import config_file, loop
 from jaxrepro.config import (
@@ -270,7 +271,7 @@ def test_episodes_on_the_validation_are_the_same_whether_images_are_encoded_once
     config = tiny()
     experiment = few_shot.build(config)
     method = few_shot.make_method(config)
-    variables = method.init(KEY, jnp.zeros((2, 8, 8, 3)))
+    variables = quickly(method.init, KEY, jnp.zeros((2, 8, 8, 3)))
     task = episodic.Task(method, config.episodes.shape, few_shot.prepare, None, None, 4)
     arrays = jax.tree.map(jnp.asarray, dict(experiment.transitions[0].arrays))
     assert task.shape.num_images < len(arrays["image"]) <= 20 * task.shape.num_images

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from contexts import at, at_end
+from slow_maps import quickly
 from tiny_supervised import plateau, tiny
 
 from jaxrepro import loop
@@ -127,7 +128,8 @@ def test_the_transition_judges_the_loss_of_the_validation_set(built):
     new, metrics = jax.jit(transition.fn)(state, transition.arrays, at(3))
     config = tiny()
     network = supervised.make_network(config, 26)
-    logits = network.apply(state.variables, supervised.prepare(config, transition.arrays["image"]), False)
+    images = supervised.prepare(config, transition.arrays["image"])
+    logits = quickly(lambda v: network.apply(v, images, False), state.variables)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, transition.arrays["label"])
     np.testing.assert_allclose([new.plateau.best, metrics["loss"]], losses.mean(), rtol=1e-5)
     right = logits.argmax(-1) == transition.arrays["label"]

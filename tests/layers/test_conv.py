@@ -10,6 +10,7 @@ import launching
 import numpy as np
 import pytest
 from jax import lax
+from slow_maps import quickly
 
 from jaxrepro.layers import Conv, ConvTranspose, conv, conv2d, conv_transpose2d
 
@@ -138,7 +139,7 @@ def test_gradients_inside_a_scan_equal_those_outside():
     x, kernel = draw(4, 8, 8, 3), draw(3, 3, 3, 8, seed=1)
     step = lambda w: w - 0.01 * jax.grad(lambda w: jnp.sum(conv2d(x, w, 2) ** 2))(w)  # noqa: E731
     inside = jax.jit(lambda w: lax.scan(lambda w, _: (step(w), None), w, length=3)[0])(kernel)
-    assert_close(inside, step(step(step(kernel))))
+    assert_close(inside, jax.jit(lambda w: step(step(step(w))))(kernel))
 
 
 @pytest.mark.parametrize(("kernel_size", "channels"), [(3, 64), (9, 8), (3, 4)])
@@ -167,11 +168,9 @@ def test_bfloat16_is_summed_in_float32(kernel_size, channels):
 )  # fmt: skip
 def test_modules_share_parameters_and_results_with_flax(ours, theirs):
     x = draw(2, 8, 7, 4)
-    variables = theirs.init(jax.random.key(0), x)
-    mine = ours.init(jax.random.key(0), x)
+    variables, mine = (quickly(module.init, jax.random.key(0), x) for module in (theirs, ours))
     jax.tree.map(np.testing.assert_array_equal, variables, mine)
-    expected = theirs.apply(variables, x)
-    actual = ours.apply(variables, x)
+    expected, actual = (quickly(module.apply, variables, x) for module in (theirs, ours))
     assert actual.dtype == expected.dtype
     tolerance = 1e-2 if actual.dtype == jnp.bfloat16 else 2e-5
     assert_close(actual.astype(jnp.float32), expected.astype(jnp.float32), tolerance)
@@ -183,8 +182,8 @@ def test_modules_share_parameters_and_results_with_flax(ours, theirs):
 @pytest.mark.parametrize("leading", [(), (2, 3)], ids=["one image", "two batch axes"])
 def test_modules_accept_any_number_of_batch_axes(module, leading):
     x = draw(*leading, 8, 7, 4)
-    y, variables = module.init_with_output(jax.random.key(0), x)
-    flat = module.apply(variables, x.reshape(-1, 8, 7, 4))
+    y, variables = quickly(module.init_with_output, jax.random.key(0), x)
+    flat = quickly(module.apply, variables, x.reshape(-1, 8, 7, 4))
     assert y.shape[:-3] == leading
     np.testing.assert_array_equal(y.reshape(flat.shape), flat)
 
