@@ -32,3 +32,11 @@ def shared_folders(tmp_path_factory):
         jax.config.update(COMPILED.lower(), os.environ[COMPILED])
         jax.config.update(SHORTEST_COMPILATION.lower(), float(os.environ[SHORTEST_COMPILATION]))
         yield
+
+
+@pytest.fixture
+def plain_convolutions(monkeypatch):
+    """XLA's own convolutions, as accelerators have them: for tests of shapes, since ours are seconds of tracing."""
+    from jaxrepro.layers import conv
+
+    monkeypatch.setattr(conv, "_on_cpu", lambda: False)

@@ -136,6 +136,7 @@ def test_the_transition_judges_the_loss_of_the_validation_set(built):
     np.testing.assert_allclose(metrics["accuracy"], 100 * right.mean(), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize("name", ["MLP", "WRN-28-4"])
 def test_other_models_take_a_step_in_bfloat16_with_parameters_in_float32(name):
     model = ClassifierConfig(name)

@@ -49,6 +49,7 @@ def counts(model):
     return tuple(sum(leaf.size for leaf in jax.tree.leaves(shapes[n])) for n in ("generator", "discriminator"))
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
@@ -83,6 +84,7 @@ def test_the_feature_extractor_has_28672_pooled_features():
     assert 16 * sum(width for width, _ in preset("imagenet").convolutions) == 28_672
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize("model", [preset("imagenet"), preset("mnist"), preset("paper"), preset("report")])
 def test_the_generator_makes_what_the_discriminator_takes(model):
     variables = jax.eval_shape(lambda: Generator(model).init(KEY, jnp.zeros((3, model.latent)), LABELS, train=True))
