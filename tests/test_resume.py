@@ -9,7 +9,7 @@ import time
 import launching
 import numpy as np
 
-LONG = {"train.duration": "200 steps", "checkpoint.every": "15 steps", "eval.every": "60 steps"}
+LONG = {"train.duration": "160 steps", "checkpoint.every": "15 steps", "eval.every": "60 steps"}
 
 
 def start(workdir):
@@ -72,7 +72,7 @@ def test_kills_a_signal_and_a_damaged_checkpoint_change_nothing(tmp_path):
         process.wait()
         assert not (workdir / "results.json").exists()
     process = start(workdir)
-    wait_for(process, lambda: last_step(workdir) >= 130)
+    wait_for(process, lambda: last_step(workdir) >= 100)
     process.send_signal(signal.SIGTERM)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 75, printed
