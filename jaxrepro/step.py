@@ -90,7 +90,7 @@ class Program:
         numbers, places = np.asarray(run_seeds, np.uint32), np.arange(len(run_seeds), dtype=np.int32)
         self.seeds = mesh_lib.put(Seed(numbers, places), mesh, P("seed"))
         given = jax.tree.map(_abstract_host, experiment.given)
-        # Python sees these once: for their shapes here, and in the programs, of which an unrolled one asks for each seed.
+        # Traced once, for the shapes here as for the programs, and for all seeds of an unrolled one.
         self._traced_update = jax.jit(self._update, inline=True)
         self.logged_splits = {e.split for e in experiment.evaluators}  # and those of transitions with metrics
         self._state_shapes = jax.eval_shape(experiment.init, ABSTRACT_SEED.context(rng.Purpose.INIT, 0), given)
