@@ -8,6 +8,7 @@ Every kind has its own module with a function `load`; adding one is a module and
 """
 
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +98,7 @@ def load_dataset(spec: str, *, smoke_command: str | None = None) -> dict[str, Ta
 
 
 def _existing(spec: str, text: str) -> Path:
-    path = Path(text).expanduser().absolute()
+    path = Path(os.path.expanduser(text)).absolute()
     if not path.exists():
         raise UserError(f"data source {spec!r}: {path} does not exist")
     if path.is_dir() and not spec.strip().startswith("folder:"):

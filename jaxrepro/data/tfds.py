@@ -3,7 +3,8 @@
 A prepared copy is looked for in $JAXREPRO_DATA/tfds, $TFDS_DATA_DIR and ~/tensorflow_datasets, in
 array_record or tfrecord files; without one the dataset is downloaded and prepared (`tfds_download`). A split
 is decoded into the cache when its rows are first read, so later starts only map memory; splits above 16 GiB
-are decoded row by row instead, which needs array_record files.
+are decoded row by row instead, which needs array_record files. Whatever is decoded into the cache is compared with its
+first reading, see `known`, and both kinds of files carry checksums, which are verified.
 
 Columns: the only image feature is "image"; other features of fixed shape and numeric type keep their names,
 class labels as int32. Text, nested, ragged and video features are left out.
@@ -19,9 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxrepro.data import layout
+from jaxrepro import digests
+from jaxrepro.data import known, layout
 from jaxrepro.data.cache import Create, cached_arrays, data_dir, lazy_table
 from jaxrepro.data.dataset import Column, Table
+from jaxrepro.data.tfrecord import read_records
 from jaxrepro.errors import UserError
 
 _CACHE_LIMIT_BYTES = 16 * 2**30
@@ -45,21 +48,25 @@ def load(name: str, *, smoke_command: str | None = None) -> dict[str, Table]:
         from jaxrepro.data import tfds_download
 
         folder = tfds_download.prepare(name, copy_dirs(), smoke_command)
+    described = {p.name: digests.of_file(p) for p in sorted(folder.glob("*")) if p.suffix in (".json", ".txt")}
+    known.compare(f"tfds:{folder} description", described)
     builder = _builder(folder)
     columns = _columns(name, builder)
     splits = {s: i for s, i in builder.info.splits.items() if i.num_examples}
     if not splits:
         raise UserError(f"{folder} holds no examples; delete it and prepare the dataset again")
     order = sorted(splits, key=lambda s: (s not in layout.SPLIT_NAMES, s != "train", s))
-    return {layout.SPLIT_NAMES.get(s, s): _table(name, folder, builder, s, columns) for s in order}
+    tables = {layout.SPLIT_NAMES.get(s, s): _table(name, folder, builder, s, columns) for s in order}
+    known.note(f"tfds:{folder} description", described)
+    return tables
 
 
 def copy_dirs() -> list[Path]:
     """Returns the folders that may hold prepared copies; new ones are made in the first."""
     dirs = [data_dir() / "tfds"]
     if os.environ.get("TFDS_DATA_DIR"):
-        dirs.append(Path(os.environ["TFDS_DATA_DIR"]).expanduser())
-    return [*dirs, Path("~/tensorflow_datasets").expanduser()]
+        dirs.append(Path(os.path.expanduser(os.environ["TFDS_DATA_DIR"])))
+    return [*dirs, Path(os.path.expanduser("~/tensorflow_datasets"))]
 
 
 def find_prepared(name: str) -> Path | None:
@@ -127,6 +134,8 @@ def _decode_split(title: str, folder: Path, builder: Any, split: str, columns: M
     from tqdm import tqdm
 
     num_rows = builder.info.splits[split].num_examples
+    shards = {p.name: digests.of_file(p) for p in map(Path, builder.info.splits[split].filepaths)}
+    known.compare(f"tfds:{folder} {split}", shards)
     arrays = {k: create(name, (num_rows, *c.shape), c.dtype) for k, (name, c) in columns.items()}
     count = 0
     try:
@@ -141,12 +150,14 @@ def _decode_split(title: str, folder: Path, builder: Any, split: str, columns: M
         raise _unreadable(folder, error) from error
     if count != num_rows:
         raise _unreadable(folder, ValueError(f"{count} examples instead of {num_rows}"))
+    for key, feature in builder.info.features.items():
+        if key in arrays and getattr(feature, "num_classes", None) is not None:
+            layout.check_classes(title, arrays[key], feature.num_classes, unlabelled=True)
+    known.note(f"tfds:{folder} {split}", shards)
 
 
 def _examples(builder: Any, split: str) -> Iterator[dict]:
     """Yields decoded examples in the dataset's order."""
-    from grain.experimental import TFRecordIterDataset  # checks no CRC; pictures carry checksums of their own
-
     if _is_array_record(builder):
         source = _records(builder, split)
         for begin in range(0, len(source), _READ_ROWS):
@@ -156,7 +167,7 @@ def _examples(builder: Any, split: str) -> Iterator[dict]:
     if not all(".tfrecord" in p.name for p in paths):
         raise UserError(f"{builder.data_dir} is neither array_record nor tfrecord; prepare it as array_record")
     for path in paths:
-        for record in TFRecordIterDataset(str(path)):
+        for record in read_records(path):
             yield builder.info.features.deserialize_example_np(record)
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrepro.data import load_dataset, read_split
+from jaxrepro.data.layout import check_classes
 from jaxrepro.errors import check
 from jaxrepro.evaluators import linear_svm
 from jaxrepro.experiment import Evaluation, Evaluator, Record, When
@@ -58,10 +59,16 @@ def read_labelled(config: FeaturesConfig, source: str, read: Callable[..., Mappi
 
     Args:
       read: `(table, columns, limit) -> {"image": uint8 [N, H, W, C], column: [N]}`, random rows.
+
+    Raises:
+      UserError: images without a class, or a class of which there is none to train on.
     """
     splits = load_dataset(source)
     parts = ((config.train, config.num_train), (config.test, 0))
     rows = [read(read_split(splits, split), ["label"], limit) for split, limit in parts]
+    num_classes = int(rows[0]["label"].max()) + 1
+    for (split, _), found in zip(parts, rows):
+        check_classes(f"{source}, {split}", found["label"], num_classes)
     return [Labelled(r["image"], r["label"]) for r in rows]
 
 

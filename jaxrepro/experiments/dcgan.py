@@ -21,6 +21,7 @@ import numpy as np
 
 from jaxrepro.config import RunConfig
 from jaxrepro.data import Table, load_dataset, make_source, read_split
+from jaxrepro.data.layout import check_classes
 from jaxrepro.data.square import Fit, check_squares, read_squares, square
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import check
@@ -169,6 +170,8 @@ def build(config: Config) -> Experiment:
     train, test = read_split(splits, config.data.train), read_split(splits, config.data.test)
     check_squares(train, config.model.image_size, config.model.image_channels, config.fit)
     columns = ("image", "label") if config.model.num_labels else ("image",)
+    if config.model.num_labels and "label" in train.columns:
+        check_classes(train.name, train.arrays()["label"], config.model.num_labels)
     source, draw = make_source(
         train, config.train.batch_size, columns=columns, resident_limit_mb=config.data.resident_limit_mb
     )

@@ -1,12 +1,13 @@
 """Writes small TensorFlow Datasets in TFDS's own layout, without TensorFlow or a network."""
 
 import io
-import struct
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+
+from jaxrepro.data.tfrecord import write_record
 
 SIZES = {"train": 30, "test": 10}
 
@@ -67,14 +68,14 @@ def write_copy(data_dir: Path) -> Path:
 
 
 def turn_into_tfrecord(folder: Path, leave_out: int = 0) -> None:
-    """Rewrites a prepared copy as what TFDS writes by default, with checksums of zero, without some records."""
+    """Rewrites a prepared copy as what TFDS writes by default, without some records."""
     builder = tfds.builder_from_directory(folder)
     for split in SIZES:
         source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
         (old,) = [Path(p) for p in builder.info.splits[split].filepaths]
         with open(old.with_name(old.name.replace("array_record", "tfrecord")), "wb") as handle:
             for record in list(source)[leave_out:]:
-                handle.write(struct.pack("<QI", len(record), 0) + record + struct.pack("<I", 0))
+                handle.write(write_record(record))
         old.unlink()
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
