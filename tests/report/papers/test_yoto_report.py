@@ -13,6 +13,7 @@ from jaxrepro.report.reference import load_reference
 
 def record(row, beta, kl, reconstruction, seed=0, facts=None):
     cell = {"table": "figure 1a", "row": row, "column": f"beta={beta:g}", "seed": seed, "facts": facts or {}}
+    cell |= {"unit": "nats per image", "evaluator": "beta_grid"}
     return [cell | {"metric": "kl", "value": kl}, cell | {"metric": "reconstruction", "value": reconstruction}]
 
 
@@ -111,7 +112,11 @@ def test_the_training_log_is_the_mean_over_the_last_batches_of_the_last_twenty_e
     def line(epoch):
         values = {"kl": [float(epoch)], "reconstruction": [1000.0 + epoch], "loss": [1000.0 + 2 * epoch]}
         found = {f"{p}last_batch_{k}": v for k, v in values.items() for p in ("", "fixed_beta_16/")}
-        return 10 * epoch, "train", found if epoch != 30 else found | {"last_batch_kl": [float("nan")]}
+        return (
+            10 * epoch,
+            "train",
+            found if epoch != 30 else found | {f"last_batch_{k}": [float("nan")] for k in values},
+        )
 
     config = {"beta": {"fixed": 0.0, "baselines": [16.0]}, "model": {"width": 2}}
     log = [line(epoch) for epoch in range(1, 41)]
