@@ -65,7 +65,7 @@ def test_the_reports_shapes_are_rows_in_the_order_of_the_file():
         ordered_by(table, ("label_shap",))
 
 
-@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("width", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
 def test_the_reports_cifar_nets_have_the_parameters_counted_by_hand(width):
     a, b, c = 8 * width, 16 * width, 32 * width
     encoder = conv(3, a) + conv(a, a) + conv(a, b) + conv(b, b) + conv(b, c) + conv(c, c)
@@ -79,7 +79,7 @@ def test_the_reports_cifar_nets_have_the_parameters_counted_by_hand(width):
     }
 
 
-@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("width", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_reports_shapes_nets_end_in_32_channels_at_every_width(width):
     a, b, c = 8 * width, 16 * width, 32 * width
     encoder = conv(3, a) + conv(a, a) + conv(a, b) + conv(b, b) + conv(b, c) + conv(c, 32)
@@ -195,6 +195,7 @@ def test_the_reports_kl_as_run_and_correct():
     assert losses.squared_head_kl(np.zeros((1, 1)), np.ones((1, 1))) == 0
 
 
+@pytest.mark.slow
 def test_both_slips_of_the_kl_have_keys(step):
     config, before, batch, *_ = step
     noise_key = jax.random.key(3)

@@ -26,7 +26,8 @@ def config_of(name, preset="report", **changes):
 
 
 def params_of(config):
-    made = jax.jit(lambda key: yoto.init_params(config, key), compiler_options=QUICK_COMPILE)(KEY)
+    key = jax.random.key(0, impl="rbg")  # whose generator compiles much faster
+    made = jax.jit(lambda key: yoto.init_params(config, key), compiler_options=QUICK_COMPILE)(key)
     return {
         name: {leaf_path(path): np.asarray(a) for path, a in jax.tree_util.tree_leaves_with_path(tree)}
         for name, tree in made.items()
@@ -96,7 +97,8 @@ def plain_report(p, images, beta, noise):
 
 
 def plain_release(p, images, beta, noise):
-    """Returns (reconstruction, KL), means over the batch, of the release's net of two blocks of two convolutions."""
+    """Returns (reconstruction, KL) [B] of the release's net, of blocks of two convolutions."""
+    num_blocks = sum(name.startswith("encoder_blocks") for name in p)
     condition = jnp.stack([jnp.log(beta), 0 * beta], axis=-1)
 
     def film(x, block):
@@ -116,7 +118,7 @@ def plain_release(p, images, beta, noise):
         return jax.vjp(lambda y: same(y, {"kernel": kernel}, 2), large)[1](x)[0]
 
     x = images
-    for n in range(2):
+    for n in range(num_blocks):
         block = p[f"encoder_blocks_{n}"]
         x = leaky(x, 0.3) if n else x
         x = leaky(same(x, block["Conv_0"], 2) + block["Conv_0"]["bias"], 0.3)
@@ -125,7 +127,7 @@ def plain_release(p, images, beta, noise):
     mean, std = x[:, :3], 1e-6 + jnp.log1p(jnp.exp(x[:, 3:]))
     x = leaky(linear(mean + std * noise, p["decoder_hidden"]), 0.2)
     x = linear(x, p["decoder_input"]).reshape(len(x), 4, 4, -1)
-    for n in range(2):
+    for n in range(num_blocks):
         block = p[f"decoder_blocks_{n}"]
         first, last = block["ConvTranspose_0"], block["ConvTranspose_1"]
         x = leaky(same(x, first) + first["bias"], 0.3)
