@@ -162,3 +162,20 @@ def test_figures_name_axes_with_units_and_label_beta():
     assert ax.get_xlabel() == "KL (nats per image)"
     assert {"64", "β=64"} <= {t.get_text() for t in ax.texts}
     assert "nats" in drawn["full_loss_difference"].axes[0].get_ylabel()
+
+
+def test_the_published_difference_stops_growing_once_beta_stands_on_both_sides():
+    """From the report's own numbers: beta - 1 times its fixed models' KL at the end of training is what is missing."""
+    published = {(r.table, r.row, r.column, r.metric): r.value for r in load_reference("yoto")}
+    printed, right = {}, {}
+    for width in (1, 2, 4):
+        for beta in (1, 16, 64, 256):
+            yoto, fixed = (
+                published["figure1b", f"{row}x", f"beta={beta}", "full_loss"] for row in (f"YOTO {width}", "fixed 1")
+            )
+            kl = published["training log", f"fixed beta={beta} 1x", "last 20 epochs", "kl"]
+            printed.setdefault(width, []).append(yoto - fixed)
+            right.setdefault(width, []).append(yoto - fixed - (beta - 1) * kl)
+    assert all(differences == sorted(differences) for differences in printed.values())
+    found = {width: [round(d) for d in differences] for width, differences in right.items()}
+    assert found == {1: [21, 46, 42, 32], 2: [-18, 0, 8, 5], 4: [-7, 19, 17, 15]}
