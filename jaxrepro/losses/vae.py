@@ -12,6 +12,15 @@ def gaussian_kl(mean: jax.Array, std: jax.Array) -> jax.Array:
     return 0.5 * jnp.sum(mean**2 + std**2 - 2 * jnp.log(std) - 1, axis=-1)
 
 
+def squared_head_kl(mean: jax.Array, head: jax.Array) -> jax.Array:
+    """Returns the reproduction report's divergence, which takes the square of its head for the variance: [B].
+
+    1/2 sum(mean^2 + s^2 - log s^2 - 1) with s the head that its sampling takes for log(std^2): no divergence of the
+    distribution that is sampled from, 0 at s = 1 or -1. Source: the report's public code.
+    """
+    return 0.5 * jnp.sum(mean**2 + head**2 - jnp.log(head**2) - 1, axis=-1)
+
+
 def gaussian_nll(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     """Returns -log N(images; mean, std^2) summed over pixels and channels: [B] from [B, H, W, C]."""
     nll = 0.5 * ((images - mean) / std) ** 2 + jnp.log(std) + 0.5 * jnp.log(2 * jnp.pi)

@@ -1,4 +1,4 @@
-"""Loss weights that a conditional model is trained on: one draw per example, and where it is evaluated.
+"""The term of the loss that has a weight, and the weights that a conditional model is trained on and evaluated at.
 
 beta = sample_beta(BetaConfig(low=0.125, high=512.0), key, num=128)
 
@@ -6,12 +6,51 @@ Source: Dosovitskiy & Djolonga, "You Only Train Once" (ICLR 2020), section 3 and
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrepro.errors import check
+from jaxrepro.losses import vae as losses
+
+
+class Per(StrEnum):
+    """What draws a beta of its own: every EXAMPLE (the paper), or every BATCH (the reproduction report)."""
+
+    EXAMPLE = "example"
+    BATCH = "batch"
+
+
+class Reduction(StrEnum):
+    """Over latents: SUM, as the bound wants it; MEAN, as the reproduction report has it."""
+
+    SUM = "sum"
+    MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class KLConfig:
+    """The KL term.
+
+    Attributes:
+      reduction: over latents; a mean over 256 makes the effective weight beta / 256.
+      squared_head: the head that sampling takes for log(std^2) is squared where the variance belongs, as the report's
+        code does; see `losses.vae.squared_head_kl`.
+    """
+
+    reduction: Reduction = Reduction.SUM
+    squared_head: bool = False
+
+
+def kl_of(config: KLConfig, mean: jax.Array, std: jax.Array, head: jax.Array) -> jax.Array:
+    """Returns the KL term of posteriors N(mean, std^2) from N(0, 1), nats [B] from [B, latent].
+
+    head: what the network gave for std, see `KLConfig.squared_head`.
+    """
+    kl = losses.squared_head_kl(mean, head) if config.squared_head else losses.gaussian_kl(mean, std)
+    return kl / mean.shape[-1] if config.reduction == Reduction.MEAN else kl
 
 
 @dataclass(frozen=True)
@@ -19,7 +58,8 @@ class BetaConfig:
     """The loss weight of the KL term.
 
     Attributes:
-      low, high: beta is log-uniform in [low, high], drawn per example.
+      low, high: beta is log-uniform in [low, high].
+      per: what draws one.
       fixed: 0, or the beta of a fixed-weight model in place of the conditional one.
       baselines: betas of fixed-weight models trained beside it.
       grid: where the conditional model is evaluated.
@@ -28,6 +68,7 @@ class BetaConfig:
 
     low: float = 0.125
     high: float = 512.0
+    per: Per = Per.EXAMPLE
     fixed: float = 0.0
     baselines: tuple[float, ...] = ()
     grid: tuple[float, ...] = tuple(2.0**n for n in range(-3, 10))
@@ -42,6 +83,7 @@ class BetaConfig:
 
 
 def sample_beta(config: BetaConfig, key: jax.Array, num: int) -> jax.Array:
-    """Returns float32 [num], log-uniform in [low, high], one draw per example."""
+    """Returns float32 [num], log-uniform in [low, high]: a draw per example, or the same for all of them."""
     low, high = np.log(config.low), np.log(config.high)
-    return jnp.exp(jax.random.uniform(key, (num,), minval=low, maxval=high))
+    drawn = jnp.exp(jax.random.uniform(key, (num if config.per == Per.EXAMPLE else 1,), minval=low, maxval=high))
+    return jnp.broadcast_to(drawn, (num,))
