@@ -34,11 +34,12 @@ MAY_IMPORT = {
     "loop": "checkpoint config durations errors experiment mesh metrics progress rng seeds step writers jax numpy",
     # Parts of papers. Synbols is a generator of its own: no jax.
     "synbols": "errors cairo h5py matplotlib numpy PIL scipy tqdm uharfbuzz",
-    "data": "errors experiment progress rng synbols dm_pix grain h5py jax numpy PIL requests tensorflow_datasets tqdm",
+    "data": "errors experiment progress rng synbols dm_pix grain h5py jax numpy PIL requests scipy tensorflow_datasets"
+    " tqdm",
     "layers": "errors flax jax numpy",
     "losses": "jax",
     "models": "errors layers flax huggingface_hub jax numpy safetensors",
-    "training": "config data durations errors experiment losses mesh metrics flax jax numpy optax",
+    "training": "config data durations errors experiment losses mesh metrics flax jax numpy optax scipy skimage",
     "report": "__init__ errors writers jinja2 matplotlib numpy",
     "evaluators": "config data errors experiment layers losses mesh report.style rng training"
     " flax jax matplotlib numpy optax",
@@ -61,6 +62,8 @@ INSIDE_FUNCTIONS = (
     "fontTools",
     "grain",
     "jinja2",
+    "scipy",
+    "skimage",
 )
 
 

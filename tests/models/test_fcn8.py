@@ -1,0 +1,100 @@
+"""FCN8: published parameters and sizes, the shortcut, its interpolation, and the weights of VGG-16 in it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrepro.layers import conv_transpose2d
+from jaxrepro.models.fcn8 import FCN8, bilinear
+from jaxrepro.models.trunk import TrunkConfig, with_trunk
+from jaxrepro.step import QUICK_COMPILE
+
+TINY = {"blocks": ((2, 3), (3,), (4,), (5,), (3,)), "hidden_size": 6}
+
+
+def shapes(**options):
+    network = FCN8(**options)
+    return jax.eval_shape(lambda k: network.init(k, jnp.zeros((1, 128, 128, 3)), False)["params"], jax.random.key(0))
+
+
+def test_it_has_the_published_number_of_parameters():
+    for padding in (100, 1):
+        assert sum(a.size for a in jax.tree.leaves(shapes(padding=padding))) == 134_271_430
+
+
+def test_layers_of_vgg16_have_its_names_and_shapes():
+    network = TrunkConfig(weights="").network(2)
+    vgg = jax.eval_shape(lambda k: network.init(k, jnp.zeros((1, 32, 32, 3)), False)["params"], jax.random.key(0))
+    own = shapes()
+    trunk = {name: layer for name, layer in vgg.items() if name != "Dense_2"}
+    assert len(trunk) == 15
+    assert jax.tree.map(lambda a: a.shape, trunk) == {k: jax.tree.map(lambda a: a.shape, own[k]) for k in trunk}
+
+
+@pytest.mark.parametrize("padding", [100, 1])
+def test_logits_are_as_large_as_the_image_for_every_side(padding):
+    network = FCN8(**TINY, padding=padding)
+    params = jax.eval_shape(lambda k: network.init(k, jnp.zeros((1, 64, 64, 3)), False), jax.random.key(0))
+    for side in range(96, 201) if padding == 100 else range(32, 201):
+        images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+        found = jax.eval_shape(lambda p, x: network.apply(p, x, False), params, images)
+        assert (found.shape, found.dtype) == ((1, side, side, 2), jnp.float32)
+
+
+def random_params(network, seed=0):
+    params = jax.jit(lambda k: network.init(k, jnp.zeros((1, 32, 32, 3)), False), compiler_options=QUICK_COMPILE)(
+        jax.random.key(seed)
+    )
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    return jax.tree.unflatten(tree, [a + 0.1 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys)])
+
+
+@pytest.mark.parametrize("side", [32, 41])
+def test_the_shortcut_gives_the_same_logits(side):
+    short, whole = FCN8(**TINY), FCN8(**TINY, shortcut=False)
+    params, images = random_params(short), jax.random.normal(jax.random.key(5), (2, side, side, 3))
+    a, b = (jax.jit(lambda p, x, n=n: n.apply(p, x, False))(params, images) for n in (short, whole))
+    assert float(jnp.abs(b).max()) > 0.01
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * float(jnp.abs(b).max()))
+
+
+def test_all_logits_are_zero_before_training_and_dropout_is_drawn_in_training_only():
+    network = FCN8(**TINY, padding=1)
+    images = jax.random.normal(jax.random.key(0), (1, 32, 32, 3))
+    params = network.init(jax.random.key(0), images, False)
+    assert not np.any(network.apply(params, images, False))
+    params = random_params(network)
+    one, two = (network.apply(params, images, True, rngs={"dropout": jax.random.key(i)}) for i in (1, 2))
+    assert (one != two).any()
+
+
+def test_the_kernel_of_four_pixels_interpolates_with_quarters():
+    kernel = np.asarray(bilinear(None, (4, 4, 2, 2)))
+    np.testing.assert_allclose(kernel[:, :, 0, 0], np.outer([0.25, 0.75, 0.75, 0.25], [0.25, 0.75, 0.75, 0.25]))
+    assert not kernel[:, :, 0, 1].any()
+    kernel = np.asarray(bilinear(None, (16, 16, 1, 1)))[:, :, 0, 0]
+    np.testing.assert_allclose(kernel[0], (1 / 16) * (1 - np.abs(np.arange(16) - 7.5) / 8), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(4, 2), (16, 8)])
+def test_a_transposed_convolution_is_the_explicit_sum(size, stride):
+    random = np.random.default_rng(0)
+    x, kernel = random.normal(size=(2, 3, 5, 2)), random.normal(size=(size, size, 2, 3))
+    expected = np.zeros((2, 2 * stride + size, 4 * stride + size, 3))
+    for i in range(3):
+        for j in range(5):
+            patch = np.einsum("bi,hwio->bhwo", x[:, i, j], kernel[::-1, ::-1])
+            expected[:, i * stride : i * stride + size, j * stride : j * stride + size] += patch
+    found = conv_transpose2d(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32), stride, "VALID")
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_trunk_takes_the_place_of_the_layers_it_has():
+    network = FCN8(**TINY, padding=1)
+    params = network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), False)["params"]
+    trunk = {"Conv_0": {"kernel": np.ones((3, 3, 3, 2), np.float32), "bias": np.ones(2, np.float32)}}
+    found = with_trunk(params, trunk)
+    assert float(found["Conv_0"]["kernel"].min()) == 1
+    np.testing.assert_array_equal(found["Conv_1"]["kernel"], params["Conv_1"]["kernel"])
