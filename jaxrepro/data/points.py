@@ -59,6 +59,7 @@ def point_columns(masks: np.ndarray, attributes: Sequence[Mapping[str, Any]], co
         masks.ndim == 3,
         f"masks of {list(masks.shape[1:])}: points need one label per pixel; take a dataset such as counting",
     )
+    masks = masks.astype(np.uint8, copy=False)  # the original's files hold float64
     letters = [[symbol["char"] for symbol in row["symbols"]] for row in attributes]
     maps = [point_map(labels, names, counted) for labels, names in zip(masks, letters, strict=True)]
     sizes = [letter_size(labels, names, counted) for labels, names in zip(masks, letters, strict=True)]

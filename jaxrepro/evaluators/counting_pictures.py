@@ -40,7 +40,8 @@ def draw_predictions(
         above.set_title(f"true: {points[i].sum()}", fontsize=9, pad=3)
         if seen[i].dtype == bool:
             below.imshow(images[i] // 2 + 64, interpolation="nearest")
-            below.contour(seen[i], levels=[0.5], colors=[style.AMBER], linewidths=1.2)
+            if np.ptp(seen[i]):
+                below.contour(seen[i], levels=[0.5], colors=[style.AMBER], linewidths=1.2)
             _mark(below, maps[i] > 0)
         else:
             limit = max(1e-3, float(np.quantile(np.abs(maps), 0.999)))
