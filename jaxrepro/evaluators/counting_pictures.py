@@ -40,7 +40,7 @@ def draw_predictions(
         above.set_title(f"true: {points[i].sum()}", fontsize=9, pad=3)
         if seen[i].dtype == bool:
             below.imshow(images[i] // 2 + 64, interpolation="nearest")
-            if np.ptp(seen[i]):
+            if seen[i].any() and not seen[i].all():
                 below.contour(seen[i], levels=[0.5], colors=[style.AMBER], linewidths=1.2)
             _mark(below, maps[i] > 0)
         else:

@@ -138,7 +138,7 @@ def train_step(task: Task, state: Counter, batch: Mapping, context: Context) -> 
 
     def loss(params):
         losses, terms = task.method.losses(logits_of(task, params, batch["image"], context.key), batch["points"])
-        return losses.mean(), {"loss": losses} | terms
+        return losses.mean(), {"loss": losses} | {f"{name}_loss": term for name, term in terms.items()}
 
     grads, metrics = jax.grad(loss, has_aux=True)(state.params)
     params, opt_state = task.optimizer.descend(grads, state.opt_state, state.params, rate)

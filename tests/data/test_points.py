@@ -8,7 +8,7 @@ from scipy import ndimage
 from jaxrepro.data import load_dataset
 from jaxrepro.data.points import letter_size, point_columns, point_map, unpack_points
 from jaxrepro.errors import UserError
-from jaxrepro.synbols.__main__ import main as synbols
+from jaxrepro.synbols.generate import Recipe, generate_file
 
 SOURCE = "synbols:counting?num_samples=30&auxiliary=false&resolution=48"
 
@@ -76,8 +76,7 @@ def test_a_rendered_source_and_a_file_of_it_have_the_same_points(tmp_path):
     masked = load_dataset(f"{SOURCE}&masks=true")
     assert "mask" not in rendered["train"].columns
     path = tmp_path / "counting.h5"
-    options = ["--dataset=counting", "--num_samples=30", "--auxiliary=false", "--resolution=48", f"--out={path}"]
-    assert synbols(["generate", *options]) == 0
+    generate_file(Recipe("counting", 0, {"auxiliary": False, "resolution": 48}), 30, path)
     stored = load_dataset(f"hdf5:{path}?points=a")
     total = 0
     for part, table in rendered.items():

@@ -150,8 +150,8 @@ def test_a_run_fills_its_cells_and_draws_its_pictures(method, run_folder):
     assert cells["constant", "mae"]["facts"]["trunk"] == "random weights"
     assert {p.stem for p in (folder / "figures").glob("*.png")} >= {"predictions", "counts", "errors"}
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    terms = {"image", "point", "split", "false_positive"} if method == "FCN8-L" else set()
-    assert {"loss", "learning_rate"} | terms <= set(lines[0])
+    terms = ("image", "point", "split", "false_positive") if method == "FCN8-L" else ()
+    assert {"loss", "learning_rate", *(f"{term}_loss" for term in terms)} <= set(lines[0])
     assert [line["step"] for line in lines if line["split"] == "valid"] == [6, 12]
 
 

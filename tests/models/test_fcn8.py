@@ -32,11 +32,15 @@ def test_layers_of_vgg16_have_its_names_and_shapes():
     assert jax.tree.map(lambda a: a.shape, trunk) == {k: jax.tree.map(lambda a: a.shape, own[k]) for k in trunk}
 
 
+EVERY_SIDE = pytest.param(range(96, 201), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("sides", [(96, 101, 128, 200), EVERY_SIDE], ids=["some", "all"])
 @pytest.mark.parametrize("padding", [100, 1])
-def test_logits_are_as_large_as_the_image_for_every_side(padding):
+def test_logits_are_as_large_as_the_image_for_every_side(padding, sides):
     network = FCN8(**TINY, padding=padding)
     params = jax.eval_shape(lambda k: network.init(k, jnp.zeros((1, 64, 64, 3)), False), jax.random.key(0))
-    for side in range(96, 201) if padding == 100 else range(32, 201):
+    for side in sides:
         images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
         found = jax.eval_shape(lambda p, x: network.apply(p, x, False), params, images)
         assert (found.shape, found.dtype) == ((1, side, side, 2), jnp.float32)

@@ -14,6 +14,7 @@ from jaxrepro.training.counting import Blobs, Density
 from jaxrepro.training.lcfcn import NUM_OUTPUTS, foreground_logit, lcfcn_loss, log_probabilities
 
 SIDE, NUM_MAPS = 24, 200
+EVEN = range(5)  # maps of one value, of whose equal pixels the first one has the gradient
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +77,8 @@ def test_the_loss_is_that_of_the_formulas_on_two_hundred_maps(computed):
 
 def test_gradients_are_finite_differences_of_the_formulas(computed):
     random, logits, step = np.random.default_rng(1), computed[1], 1e-5
-    chosen = [4, *np.flatnonzero(computed[4]["split"] > 0)[:4], *np.flatnonzero(computed[4]["false_positive"] > 0)[:3]]
-    for i in chosen:
+    chosen = [i for term in ("split", "false_positive") for i in np.flatnonzero(computed[4][term] > 0) if i not in EVEN]
+    for i in chosen[:4] + chosen[-3:]:
         grads = computed[5][i]
         largest = np.argsort(-np.abs(grads).ravel())[:6]
         for place in (*largest, *random.integers(0, grads.size, 6)):
