@@ -56,7 +56,7 @@ NARROW = {
     "data.test": "test",
     "method.padding": 1,
     "trunk.weights": "",
-    "trunk.blocks": ((8, 8), (16, 16), (32, 32, 32), (32, 32, 32), (32, 32, 32)),
+    "trunk.blocks": ((8, 8), (16, 16), (32, 32), (32,), (32,)),
     "trunk.hidden_size": 64,
     "trunk.dropout": 0.2,
     "optim.b1": 0.9,
@@ -71,6 +71,7 @@ SMALL = NARROW | {
 
 SMOKE = NARROW | {
     "train.duration": "10 epochs",
+    "trunk.blocks": ((8,), (16,), (32,), (32,), (32,)),
     "data.source": source("counting-fix-scale", 600, "random", "&resolution=64"),
     "log.every": "20 steps",
 }

@@ -16,7 +16,9 @@ from jaxrepro.data.rounds import Rounds
 
 ROOT = Path(__file__).parent.parent
 NUM_ROWS = 130  # images of every split
-HOST_WORK = ("synbols_counting",)  # watershed, in the loss: its order of pixels is what an accelerator cannot do
+# Experiments whose steps call the host, for what no accelerator does better: the watershed of a loss. JAX lowers such
+# calls only for the platform that it runs on, so zeros stand in their places.
+HOST_WORK = ("synbols_counting",)
 
 
 def programs():
@@ -76,6 +78,11 @@ def without_data(config, path):
     return changes
 
 
+def zeros_of(function, result, *args, **options):
+    """Returns what a callback would, all zeros."""
+    return jax.tree.map(lambda a: jax.numpy.zeros(a.shape, a.dtype), result)
+
+
 @pytest.mark.parametrize("name", list(programs()))
 def test_the_training_program_of_a_preset_lowers_for_accelerators(name, tmp_path, monkeypatch):
     values = config_file.load(str(ROOT / name))
@@ -85,13 +92,15 @@ def test_the_training_program_of_a_preset_lowers_for_accelerators(name, tmp_path
     config = parse(module.Config, values)
     monkeypatch.setenv("JAXREPRO_DATA", str(tmp_path))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # everything that a layer or the loop asks
+    if config.experiment in HOST_WORK:
+        monkeypatch.setattr(jax, "pure_callback", zeros_of)
     run = loop.Run(config, module.build(config))
     assert run.program.mode == (SeedMode.UNROLL if len(config.seeds) == 1 else SeedMode.VMAP)
     traced = run.program.trace(run.upload()["train"])
     for platform in ("cuda", "tpu"):
         text = traced.lower(lowering_platforms=(platform,)).as_text()
         calls = set(re.findall(r"custom_call @(\w+)", text))
-        assert not [c for c in calls if "callback" in c.lower()] or config.experiment in HOST_WORK, calls
+        assert not [c for c in calls if "callback" in c.lower()], calls
         assert "stablehlo.convolution" in text or getattr(config.model, "name", "") == "MLP"
         assert "stablehlo.fft" not in text
         assert len(text) < 2_000_000  # no large constant
