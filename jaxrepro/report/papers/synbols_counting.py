@@ -113,8 +113,8 @@ def draw_levels(cells: Cells) -> "Figure | None":
     for ax, column in zip(panels, sorted(lines, key=lambda c: COLUMNS.index(c) if c in COLUMNS else len(COLUMNS))):
         style.style_axes(ax, column, xlabel="cells", ylabel="GAME (letters)" if ax is panels[0] else "")
         for row, values in lines[column].items():
-            dotted = {"linestyle": ":"} if row == CONSTANT else {}
-            ax.plot(values.keys(), values.values(), "o-", color=COLOURS.get(row), markersize=4, label=row, **dotted)
+            line = "o:" if row == CONSTANT else "o-"
+            ax.plot(values.keys(), values.values(), line, color=COLOURS.get(row), markersize=4, label=row)
         ax.set_xscale("log", base=4)
         numbers = sorted(next(iter(lines[column].values())))
         ax.set_xticks(numbers, labels=map(str, numbers))
