@@ -67,6 +67,7 @@ SMALL = NARROW | {
     "train.duration": "20 epochs",
     "data.source": source("counting-fix-scale", 6000, "random"),
     "data.valid": "valid[:50%]",
+    "eval.num_examples": 500,
 }
 
 SMOKE = NARROW | {

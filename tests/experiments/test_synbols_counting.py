@@ -138,6 +138,7 @@ def run_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("counting")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["FCN8-D", "FCN8-L"])
 def test_a_run_fills_its_cells_and_draws_its_pictures(method, run_folder):
     folder = run_folder / method
