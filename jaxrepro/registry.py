@@ -15,6 +15,7 @@ EXPERIMENTS = {
     "dcgan": "jaxrepro.experiments.dcgan",
     "sesn": "jaxrepro.experiments.sesn",
     "synbols_active_learning": "jaxrepro.experiments.synbols_active_learning",
+    "synbols_counting": "jaxrepro.experiments.synbols_counting",
     "synbols_few_shot": "jaxrepro.experiments.synbols_few_shot",
     "synbols_ood": "jaxrepro.experiments.synbols_supervised",
     "synbols_supervised": "jaxrepro.experiments.synbols_supervised",
