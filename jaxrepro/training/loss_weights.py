@@ -1,8 +1,10 @@
-"""Loss weights that a conditional model is trained on: one draw per example, and where it is evaluated.
+"""Loss weights: those that a conditional model is trained on, one draw per example, and those that rise in cycles.
 
 beta = sample_beta(BetaConfig(low=0.125, high=512.0), key, num=128)
+beta = cyclical_beta(CyclicalConfig(), epoch, num_epochs=200)
 
-Source: Dosovitskiy & Djolonga, "You Only Train Once" (ICLR 2020), section 3 and appendix.
+Source: Dosovitskiy & Djolonga, "You Only Train Once" (ICLR 2020), section 3 and appendix; for cycles Fu et al.,
+"Cyclical annealing schedule" (NAACL 2019), as in the released code of Synbols (Lacoste et al., 2020).
 """
 
 from dataclasses import dataclass
@@ -45,3 +47,30 @@ def sample_beta(config: BetaConfig, key: jax.Array, num: int) -> jax.Array:
     """Returns float32 [num], log-uniform in [low, high], one draw per example."""
     low, high = np.log(config.low), np.log(config.high)
     return jnp.exp(jax.random.uniform(key, (num,), minval=low, maxval=high))
+
+
+@dataclass(frozen=True)
+class CyclicalConfig:
+    """The weight of the KL term over training.
+
+    Attributes:
+      beta: the highest weight.
+      cycles: in a run; each has num_epochs // cycles epochs, and what is left over begins another.
+      floor: share of the highest weight in the first epoch of a cycle.
+    """
+
+    beta: float = 0.01
+    cycles: int = 4
+    floor: float = 1e-4
+
+    def __post_init__(self):
+        check(self.beta >= 0, f"beta is {self.beta}; it must be 0 or more")
+        check(self.cycles >= 1, f"cycles is {self.cycles}; it must be 1 or more")
+        check(0 <= self.floor <= 1, f"floor is {self.floor}; it must lie in [0, 1]")
+
+
+def cyclical_beta(config: CyclicalConfig, epoch: jax.Array | int, num_epochs: int) -> jax.Array:
+    """Returns the weight in an epoch, float32: it rises linearly over half of a cycle and stays for the other half."""
+    length = max(num_epochs // config.cycles, 1)
+    share = (epoch % length) / (length / 2)
+    return jnp.float32(config.beta) * jnp.clip(share, config.floor, 1.0)
