@@ -42,8 +42,8 @@ def probe_test(
     """Returns the evaluator of probes on validation images; frozen ones of all attributes are fitted in one program.
 
     Args:
-      encode: `(state, images uint8 [N, H, W, C]) -> codes float32 [N, D]`, inside jit. Of a state, probes beside the
-        encoder are `state.probes`.
+      encode: `(state, images uint8 [N, H, W, C]) -> codes float32 [N, D]`, inside jit. Of a state, `state.probes` are
+        beside the encoder, `state.best` their best scores as `training.probes.loss_of` has them: metrics "best/…".
       heads: those of every schedule; the first schedule fills the paper's table.
       fit: of the frozen ones.
       arrays: "valid" and, for frozen probes, "train": {"image", attribute: [N], …}.
@@ -68,6 +68,7 @@ def probe_test(
         for schedule in heads:
             if schedule == ProbeSchedule.ONLINE:
                 found = judge_online(state.probes, valid["codes"], valid)
+                metrics |= {f"best/{score}": float(abs(value)) for score, value in state.best.items()}
             else:
                 found = fit_frozen(with_codes(state, arrays["train"]), valid, context.key)
             scores = {name: float(value) for name, value in found.items()}

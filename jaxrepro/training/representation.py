@@ -229,7 +229,7 @@ def train_step(task: Task, state: Learner, batch: Mapping, context: Context) -> 
 def end_of_epoch(task: Task, state: Learner, arrays: Mapping, context: Context) -> tuple[Learner, dict[str, jax.Array]]:
     """Returns (state, metrics) after a validation on {"image": uint8 [N, ...], attributes [N]}: means over images.
 
-    The loss is that of beta = 1, with a sample of z; metrics "best/…" are the best scores of any validation so far.
+    The loss is that of beta = 1, with a sample of z. The state keeps the best scores of any validation.
     """
     variables = {name: probe.variables for name, probe in state.probes.items()}
 
@@ -239,12 +239,11 @@ def end_of_epoch(task: Task, state: Learner, arrays: Mapping, context: Context) 
         return {"loss": outcome.losses, **outcome.terms, **scores}
 
     found = dataset_means(measure, arrays, task.batch_size, context.key)
-    best, shown = {}, {}
+    best = dict(state.best)
     for name, head in task.heads.items():
         score = probes_lib.score_name(name, head)
-        best[score] = jnp.minimum(state.best[score], probes_lib.loss_of(head, found[score]))
-        shown[f"best/{score}"] = probes_lib.loss_of(head, best[score])
-    return state.replace(best=best), found | shown
+        best[score] = jnp.minimum(best[score], probes_lib.loss_of(head, found[score]))
+    return state.replace(best=best), found
 
 
 def encode_all(task: Task, variables: Variables, images: jax.Array) -> jax.Array:

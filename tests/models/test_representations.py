@@ -29,7 +29,7 @@ COUNTS = {  # of the whole, and of parts; by hand from the shapes of the release
 def shapes_of(config, side=32):
     network, images = make_network(config, (side, side, 3)), jnp.zeros((2, side, side, 3))
     given = (images, KEY, False) if config.is_autoencoder else (images, False)
-    return network, jax.eval_shape(network.init, KEY, *given)
+    return network, jax.eval_shape(lambda key: network.init(key, *given), KEY)
 
 
 def count(tree):
@@ -52,7 +52,8 @@ def test_networks_have_the_published_numbers_of_parameters(name):
     ],
 )  # fmt: skip
 def test_probes_have_the_published_numbers_of_parameters(inputs, classes, hidden, expected):
-    shapes = jax.eval_shape(probe_network(classes, hidden).init, KEY, jnp.zeros((2, inputs)), False)
+    network = probe_network(classes, hidden)
+    shapes = jax.eval_shape(lambda key: network.init(key, jnp.zeros((2, inputs)), False), KEY)
     assert count(shapes["params"]) == expected
 
 
