@@ -70,8 +70,8 @@ SMOKE = {
     "checkpoint.every": "4 epochs",
 }
 
-# An eighth of the width, a tenth of the images, and so few steps at a higher rate that beta rises only once; the table is
-# filled by probes that are trained to their end, after the encoder.
+# An eighth of the width, a tenth of the images, and so few steps at a higher rate that beta rises only once; the table
+# is filled by probes that are trained to their end, after the encoder.
 SMALL = {
     "train.duration": "6 epochs",
     "train.batch_size": 64,
