@@ -57,16 +57,18 @@ REPORT = {
 }
 
 SMOKE = {
-    "train.duration": "16 epochs",
+    "train.duration": "8 epochs",
     "train.batch_size": 64,
     "optim.lr": 2e-3,
     "data.source": "synbols:non-camou-bw?num_samples=2000&auxiliary=false&resolution=16",
     "model.width": 0.125,
+    "probe.attributes": ("char", "font", "rotation"),
     "probe.schedules": ("online", "frozen"),
     "probe.lr": 2e-3,
     "probe.frozen_lrs": (2e-3,),
     "probe.fit.epochs": 30,
     "probe.fit.batch_size": 64,
+    "eval.every": "2 epochs",
     "checkpoint.every": "4 epochs",
 }
 

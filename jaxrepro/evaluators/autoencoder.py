@@ -63,42 +63,37 @@ def autoencoder_pictures(
     parts = view.parts()
 
     @jax.jit
-    def divergences(state, images):
-        def one(batch):
-            found = view.posterior(state, batch)
-            return kl_per_dimension(found.mean, found.log_variance)
-
-        return map_batches(one, images, batch_size).mean(0)
+    def posteriors(state, images):
+        found = map_batches(lambda batch: view.posterior(state, batch), images, batch_size)
+        return found.mean, kl_per_dimension(found.mean, found.log_variance).mean(0)
 
     @jax.jit
-    def look(state, images, kl, key):
-        means = view.posterior(state, images).mean
+    def look(state, means, kl, key):
+        """Returns {picture: images} and {level: latents that are walked along}; all images are decoded in one pass."""
+        size = means.shape[1]
         sample_key, *level_keys = jax.random.split(key, 1 + len(parts))
-        found = {
-            "reconstructions": view.decode(state, means),
-            "samples": view.decode(state, jax.random.normal(sample_key, (GRID * GRID, means.shape[1]))),
-        }
+        z = {"reconstructions": means, "samples": jax.random.normal(sample_key, (GRID * GRID, size))}
+        latents = {}
         for (name, part), level_key in zip(parts.items(), level_keys, strict=True):
-            walks, latents = walk_latents(means[0], kl, part)
-            shown = view.decode(state, walks.reshape(-1, means.shape[1]))
-            found[f"traversal_{name}"] = shown.reshape(*walks.shape[:2], *shown.shape[1:])
-            found[f"latents_{name}"] = latents
-            if len(parts) > 1:
-                drawn = jax.random.normal(level_key, means[:, part].shape)
-                found[f"redrawn_{name}"] = view.decode(state, means.at[:, part].set(drawn))
-        return found
+            z[f"traversal_{name}"], latents[name] = walk_latents(means[0], kl, part)
+            drawn = jax.random.normal(level_key, means[:, part].shape)
+            z[f"redrawn_{name}"] = means.at[:, part].set(drawn)
+        images = view.decode(state, jnp.concatenate([v.reshape(-1, size) for v in z.values()]))
+        ends = np.cumsum([v.size // size for v in z.values()])[:-1]
+        shown = zip(z, jnp.split(images, ends), strict=True)
+        return {k: v.reshape(*z[k].shape[:-1], *v.shape[1:]) for k, v in shown}, latents
 
     def evaluate(state, images, context) -> Evaluation:
-        kl = divergences(state, images)
+        means, kl = posteriors(state, images)
         values = np.asarray(kl)
         metrics = {f"kl_{name}": float(values[part].sum()) for name, part in parts.items()}
         metrics |= {f"active_{name}": int((values[part] >= ACTIVE).sum()) for name, part in parts.items()}
         if context.seed_index:
             return Evaluation(metrics)
-        shown = images[:NUM_SHOWN]
-        found = {k: np.asarray(v) for k, v in look(state, shown, kl, context.key).items()}
-        pictures = _pictures(view, np.asarray(shown), values, found)
-        kept = {"images": np.asarray(shown), "outputs": found["reconstructions"]}
+        shown = np.asarray(images[:NUM_SHOWN])
+        found, latents = jax.device_get(look(state, means[:NUM_SHOWN], kl, context.key))
+        kept = {"images": shown, "outputs": found["reconstructions"]}
+        pictures = _pictures(view, shown, values, found, latents)
         return Evaluation(metrics, pictures, arrays={"reconstructions": kept})
 
     return Evaluator("autoencoder", split, when, evaluate, images)
@@ -114,7 +109,9 @@ def walk_latents(mean: jax.Array, kl: jax.Array, part: slice) -> tuple[jax.Array
     return jax.vmap(lambda i: jax.vmap(lambda v: mean.at[i].set(v))(values))(latents), latents
 
 
-def _pictures(view: View, images: np.ndarray, kl: np.ndarray, found: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _pictures(
+    view: View, images: np.ndarray, kl: np.ndarray, found: Mapping[str, np.ndarray], latents: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
     pair = [("original", images), ("reconstruction", found["reconstructions"])]
     pictures = {
         "reconstructions": image_rows(pair, f"{view.title}: validation images"),

@@ -28,22 +28,22 @@ def code_pictures(
     """Returns the evaluator that draws "code_map" and "neighbours" for the first seed.
 
     Args:
-      encode: `(state, images uint8 [N, H, W, C]) -> codes float32 [N, D]`, inside jit.
+      encode: `(state, images uint8 [N, H, W, C]) -> codes float32 [N, D]`, jitted.
       arrays: "image" and "char", int32 [N].
       names: of the characters.
       title: of the pictures.
     """
 
     @jax.jit
-    def look(state, images):
-        codes = encode(state, images)
-        order = jax.lax.top_k(-squared_distances(codes[:NUM_QUERIES], codes), min(NUM_NEIGHBOURS + 1, len(images)))[1]
-        return codes, order
+    def nearest(codes):
+        distances = squared_distances(codes[:NUM_QUERIES], codes)
+        return jax.lax.top_k(-distances, min(NUM_NEIGHBOURS + 1, len(codes)))[1]
 
     def evaluate(state, arrays, context) -> Evaluation:
         if context.seed_index:
             return Evaluation()
-        codes, order = (np.asarray(a) for a in look(state, arrays["image"]))
+        codes = encode(state, arrays["image"])
+        codes, order = np.asarray(codes), np.asarray(nearest(codes))
         images, labels = np.asarray(arrays["image"]), np.asarray(arrays["char"])
         rows = [(names[labels[i]], images[order[i]]) for i in range(len(order))]
         return Evaluation(

@@ -42,13 +42,12 @@ def probe_test(
     """Returns the evaluator of probes on validation images; frozen ones of all attributes are fitted in one program.
 
     Args:
-      encode: `(state, images uint8 [N, H, W, C]) -> codes float32 [N, D]`, inside jit. Of a state, `state.probes` are
+      encode: `(state, images uint8 [N, H, W, C]) -> codes float32 [N, D]`, jitted. Of a state, `state.probes` are
         beside the encoder, `state.best` their best scores as `training.probes.loss_of` has them: metrics "best/…".
       heads: those of every schedule; the first schedule fills the paper's table.
       fit: of the frozen ones.
       arrays: "valid" and, for frozen probes, "train": {"image", attribute: [N], …}.
     """
-    encode_all = jax.jit(encode)
 
     @jax.jit
     def judge_online(probes, codes, targets):
@@ -61,7 +60,7 @@ def probe_test(
         return _means(chosen, probes_lib.fit_probes(chosen, train, valid, key, fit), valid["codes"], valid)
 
     def with_codes(state, part):
-        return {k: v for k, v in part.items() if k != "image"} | {"codes": encode_all(state, part["image"])}
+        return {k: v for k, v in part.items() if k != "image"} | {"codes": encode(state, part["image"])}
 
     def evaluate(state, arrays, context) -> Evaluation:
         valid, metrics, records = with_codes(state, arrays["valid"]), {}, []

@@ -221,6 +221,7 @@ def make_evaluators(
     facts = {a.name: {"num_classes": a.num_classes, "network": config.model.network} | num_rows for a in attributes}
     title = f"{row}, {config.task.column}"
 
+    @jax.jit
     def encode(state, images):
         return representation.encode_all(task, state.variables, images)
 

@@ -45,17 +45,19 @@ def fit(heads, config=CONFIG, train=TRAIN):
 @pytest.fixture(scope="module")
 def fitted():
     heads = make_heads((SIDE, XOR, SIZE), probe_network, (16,), (0.02,))
+    heads = {name: heads[name] for name in ("linear/side", "linear/xor", "mlp/xor", "linear/size")}
     return heads, *fit(heads)
 
 
-def test_a_linear_attribute_is_read_by_both_heads_and_an_exclusive_or_by_the_perceptron_alone(fitted):
+def test_a_linear_attribute_is_read_by_a_linear_head_and_an_exclusive_or_by_the_perceptron_alone(fitted):
     _, _, scores = fitted
-    assert min(scores["linear/side_accuracy"], scores["mlp/side_accuracy"]) > 93
+    assert scores["linear/side_accuracy"] > 93
     assert scores["mlp/xor_accuracy"] > 85
     assert scores["linear/xor_accuracy"] < 70
     assert scores["linear/size_mae"] < 0.05
 
 
+@pytest.mark.slow
 def test_a_head_becomes_the_same_whoever_stands_beside_it(fitted):
     heads, variables, _ = fitted
     alone = {name: heads[name] for name in ("linear/side",)}
