@@ -18,6 +18,7 @@ from flax import struct
 from jaxrepro.layers import Conv
 from jaxrepro.layers.batch_norm import BatchNorm
 from jaxrepro.layers.conditional_norm import ConditionalBatchNorm
+from jaxrepro.layers.spectral_norm import SpectralConv
 from jaxrepro.layers.torch_init import torch_bias, torch_dense, torch_uniform
 from jaxrepro.models.dcgan import scale_init, weights_init
 
@@ -47,9 +48,8 @@ class UpBlock(nn.Module):
     """Conditional BN-ReLU, doubled, conv, conditional BN-ReLU-conv, plus the doubled input.
 
     Maps [B, H, W, I] and a condition [B, D] to [B, 2H, 2W, features]. All kernels are divided by their largest singular
-    value, by one step of power iteration for each step of training (Flax's; it takes another step at evaluation, where
-    PyTorch keeps the last one). The input passes a 1×1 convolution where its channels have to change; in front of the
-    doubling, which gives the same for a quarter of the products.
+    value, by one step of power iteration for each step of training. The input passes a 1×1 convolution where its
+    channels have to change; in front of the doubling, which gives the same for a quarter of the products.
     """
 
     features: int
@@ -57,8 +57,7 @@ class UpBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array, train: bool) -> jax.Array:
         def conv(x, size, name):
-            layer = Conv(self.features, size, padding=size // 2, use_bias=False, kernel_init=weights_init, name=name)
-            return nn.SpectralNorm(layer, dtype=x.dtype)(x, update_stats=train)
+            return SpectralConv(self.features, size, weights_init, name=name)(x, train)
 
         h = conv(double(nn.relu(ConditionalBatchNorm()(x, condition, train))), 3, "conv1")
         h = conv(nn.relu(ConditionalBatchNorm()(h, condition, train)), 3, "conv2")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from jaxrepro.data import table_from_arrays
 from jaxrepro.errors import UserError
 from jaxrepro.evaluators import autoencoder, codes
 from jaxrepro.experiments import synbols_unsupervised as unsupervised
+from jaxrepro.layers import conv
 from jaxrepro.models.representations import RepresentationConfig
 from jaxrepro.report.papers import find
 from jaxrepro.report.reference import load_reference
@@ -21,6 +23,12 @@ from jaxrepro.training.probes import FitConfig, ProbeConfig
 
 CONFIG = "configs/synbols_unsupervised.py"
 NUM_CHARS, NUM_FONTS = 4, 3
+
+
+@pytest.fixture(autouse=True)
+def plain_convolutions(monkeypatch):
+    """XLA's own, whose programs are small; those for a CPU have tests of their own."""
+    monkeypatch.setattr(conv, "_on_cpu", lambda: False)
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +178,7 @@ def test_several_seeds_are_trained_on_bfloat16_in_one_program(tmp_path):
 
 def test_walks_change_one_latent_at_a_time_those_of_the_highest_divergence_of_their_level():
     mean, kl = np.arange(6.0), np.array([5.0, 0.0, 9.0, 1.0, 7.0, 8.0])
-    walks, latents = autoencoder.walk_latents(mean, kl, slice(3, 6))
+    walks, latents = autoencoder.walk_latents(jnp.asarray(mean), jnp.asarray(kl), slice(3, 6))
     assert list(latents) == [5, 4, 3]
     assert walks.shape == (3, autoencoder.NUM_STEPS, 6)
     changed = np.asarray(walks) != mean
@@ -180,7 +188,7 @@ def test_walks_change_one_latent_at_a_time_those_of_the_highest_divergence_of_th
 
 def test_principal_axes_are_ordered_by_the_variance_that_they_carry():
     random = np.random.default_rng(0)
-    points, shares = codes.principal_axes(random.normal(size=(500, 4)) * np.array([1.0, 9.0, 0.1, 3.0]) + 7)
+    points, shares = codes.principal_axes(random.normal(size=(5000, 4)) * np.array([1.0, 9.0, 0.1, 3.0]) + 7)
     assert points.std(0) == pytest.approx([9, 3], rel=0.1)
     assert shares == pytest.approx([81 / 91, 9 / 91], rel=0.1)
 

@@ -81,10 +81,8 @@ def double(x):
 
 
 def up_block(x, z, p, stats):
-    us = {k: v for s in stats.values() for k, v in s.items() if k.endswith("/u")}
-
     def sconv(x, name, pad):
-        return conv(x, {"kernel": spectral(p[name]["kernel"], us[f"{name}/kernel/u"][0])[0]}, pad)
+        return conv(x, {"kernel": spectral(p[name]["kernel"], stats[name]["u"])[0]}, pad)
 
     h = sconv(double(relu(cbn(x, z, p["ConditionalBatchNorm_0"]))), "conv1", 1)
     h = sconv(relu(cbn(h, z, p["ConditionalBatchNorm_1"])), "conv2", 1)
