@@ -119,9 +119,7 @@ def _pictures(
         "kl_per_latent": draw_kl(kl, view.parts(), view.title),
     }
     for name in view.parts():
-        rows = [
-            (f"{i} ({kl[i]:.2g} nats)", row) for i, row in zip(found[f"latents_{name}"], found[f"traversal_{name}"])
-        ]
+        rows = [(f"{i} ({kl[i]:.2g} nats)", row) for i, row in zip(latents[name], found[f"traversal_{name}"])]
         level = "" if name == "all" else f" of the {name} level"
         pictures[f"traversal_{name}"] = image_rows(rows, f"{view.title}: latents{level} from −{REACH:g} to {REACH:g}")
     if len(view.levels) > 1:

@@ -182,7 +182,7 @@ def test_initial_values_are_those_of_the_released_code():
     images = jnp.zeros((2, 16, 16, 3))
 
     def encoder_of(name):
-        network = make_network(RepresentationConfig(name, width=0.25, codes=(16, 16)), (16, 16, 3))
+        network = make_network(RepresentationConfig(name, width=0.125, codes=(16, 16)), (16, 16, 3))
         init = jax.jit(lambda key: network.encoder.init(key, images, False)["params"], compiler_options=QUICK_COMPILE)
         return init(KEY)
 
@@ -191,7 +191,7 @@ def test_initial_values_are_those_of_the_released_code():
     assert 0.005 < float(auto["BatchNorm_2"]["scale"].std()) < 0.04
     dense = auto["Dense_0"]["kernel"]
     assert float(jnp.abs(dense).max()) <= len(dense) ** -0.5
-    bound = (16 * 64) ** -0.5
+    bound = (16 * 32) ** -0.5
     assert float(jnp.abs(infomax["Conv_3"]["kernel"]).max()) == pytest.approx(bound, rel=1e-2)
     assert float(jnp.ptp(infomax["BatchNorm_2"]["scale"])) == 0
     up = UpBlock(24).init(KEY, jnp.zeros((1, 2, 2, 16)), jnp.zeros((1, 4)), False)["params"]
