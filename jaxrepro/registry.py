@@ -20,6 +20,7 @@ EXPERIMENTS = {
     "synbols_ood": "jaxrepro.experiments.synbols_supervised",
     "synbols_supervised": "jaxrepro.experiments.synbols_supervised",
     "synbols_trunk": "jaxrepro.experiments.synbols_trunk",
+    "synbols_unsupervised": "jaxrepro.experiments.synbols_unsupervised",
     "yoto": "jaxrepro.experiments.yoto",
 }
 

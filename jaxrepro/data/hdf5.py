@@ -46,7 +46,7 @@ def load(path: Path, *, split: str | None = None, masks: bool = False, points: s
     """Returns the splits of an HDF5 file.
 
     Raises:
-      UserError: the file is damaged or not what it was, has no images, no masks where they are needed, or no stored split of
+      UserError: the file is damaged or not what it was, has no images, no masks where they are needed, or no split of
         that name.
     """
     import h5py

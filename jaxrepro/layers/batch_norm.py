@@ -14,16 +14,22 @@ class BatchNorm(nn.Module):
     In training the variance is the biased one, while the running average takes the unbiased one (n - 1), as PyTorch
     does and `flax.linen.BatchNorm` does not: with one number per example the difference is 1/n of a batch. Statistics
     are float32 whatever the dtype of `x`. Maps float [..., C] to the same shape and dtype.
+
+    Attributes:
+      affine: whether there are a scale and a shift per channel.
+      scale_init: initial scales.
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
+    affine: bool = True
+    scale_init: nn.initializers.Initializer = nn.initializers.ones_init()
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         shape = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones_init(), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), shape)
+        scale = self.param("scale", self.scale_init, shape) if self.affine else jnp.ones(shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), shape) if self.affine else jnp.zeros(shape)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         mean, var = running_mean.value, running_var.value

@@ -1,4 +1,4 @@
-"""The two terms of the beta-VAE's loss, one value per example, in nats.
+"""The two terms of the beta-VAE's loss, one value per example, in nats where they are likelihoods.
 
 Source: YOTO (Dosovitskiy & Djolonga, ICLR 2020) section 4.1; Kingma & Welling (2014), appendix B.
 """
@@ -30,3 +30,18 @@ def gaussian_nll(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Arra
 def bernoulli_nll(images: jax.Array, logits: jax.Array) -> jax.Array:
     """Returns -log Bernoulli(images; sigmoid(logits)) summed over pixels and channels, images in [0, 1]: [B]."""
     return (jnp.logaddexp(0.0, logits) - images * logits).sum(axis=(1, 2, 3))
+
+
+def absolute_error(images: jax.Array, output: jax.Array) -> jax.Array:
+    """Returns |images - output| summed over pixels and channels: [B] from [B, H, W, C]."""
+    return jnp.abs(images - output).sum(axis=(1, 2, 3))
+
+
+def squared_error(images: jax.Array, output: jax.Array) -> jax.Array:
+    """Returns (images - output)^2 summed over pixels and channels: [B] from [B, H, W, C]."""
+    return jnp.square(images - output).sum(axis=(1, 2, 3))
+
+
+def kl_per_dimension(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """Returns KL(N(mean, exp(log_variance)) || N(0, 1)) of every number by itself, in the shape of both."""
+    return 0.5 * (mean**2 + jnp.exp(log_variance) - 1 - log_variance)

@@ -1,8 +1,10 @@
-"""The term of the loss that has a weight, and the weights that a conditional model is trained on and evaluated at.
+"""Loss weights: those that a conditional model is trained on and evaluated at, and those that rise in cycles.
 
 beta = sample_beta(BetaConfig(low=0.125, high=512.0), key, num=128)
+beta = cyclical_beta(CyclicalConfig(), epoch, num_epochs=200)
 
-Source: Dosovitskiy & Djolonga, "You Only Train Once" (ICLR 2020), section 3 and appendix.
+Source: Dosovitskiy & Djolonga, "You Only Train Once" (ICLR 2020), section 3 and appendix; for cycles Fu et al.,
+"Cyclical annealing schedule" (NAACL 2019), as in the released code of Synbols (Lacoste et al., 2020).
 """
 
 from dataclasses import dataclass
@@ -87,3 +89,30 @@ def sample_beta(config: BetaConfig, key: jax.Array, num: int) -> jax.Array:
     low, high = np.log(config.low), np.log(config.high)
     drawn = jnp.exp(jax.random.uniform(key, (num if config.per == Per.EXAMPLE else 1,), minval=low, maxval=high))
     return jnp.broadcast_to(drawn, (num,))
+
+
+@dataclass(frozen=True)
+class CyclicalConfig:
+    """The weight of the KL term over training.
+
+    Attributes:
+      beta: the highest weight.
+      cycles: in a run; each has num_epochs // cycles epochs, and what is left over begins another.
+      floor: share of the highest weight in the first epoch of a cycle.
+    """
+
+    beta: float = 0.01
+    cycles: int = 4
+    floor: float = 1e-4
+
+    def __post_init__(self):
+        check(self.beta >= 0, f"beta is {self.beta}; it must be 0 or more")
+        check(self.cycles >= 1, f"cycles is {self.cycles}; it must be 1 or more")
+        check(0 <= self.floor <= 1, f"floor is {self.floor}; it must lie in [0, 1]")
+
+
+def cyclical_beta(config: CyclicalConfig, epoch: jax.Array | int, num_epochs: int) -> jax.Array:
+    """Returns the weight in an epoch, float32: it rises linearly over half of a cycle and stays for the other half."""
+    length = max(num_epochs // config.cycles, 1)
+    share = (epoch % length) / (length / 2)
+    return jnp.float32(config.beta) * jnp.clip(share, config.floor, 1.0)
