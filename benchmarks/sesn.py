@@ -28,7 +28,7 @@ import numpy as np
 import optax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from jaxrepro.layers.scale_conv import Strategy
+from jaxrepro.layers.steerable_conv import Strategy
 from jaxrepro.models.scale.methods import MODELS, RESOLUTIONS, make_model
 
 BATCH = 128

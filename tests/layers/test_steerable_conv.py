@@ -1,25 +1,34 @@
 """Scale-equivariant layers: slow references, equal strategies, equivariance, exact gradients."""
 
 import functools
+import importlib.util
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrepro.errors import UserError
 from jaxrepro.layers import (
     SESConv,
+    SESConv1x1,
     SESConvH,
     SteerableBasis,
+    Strategy,
     conv2d,
     geometric_scales,
     lift,
+    lift_to_maps,
     multi_level_functions,
     scale_conv,
+    scale_conv_maps,
     single_level_functions,
 )
-from jaxrepro.layers.scale_conv import Strategy, choose_strategy
+from jaxrepro.layers.cpu import choose
+from jaxrepro.layers.cpu.geometry import Geometry
+from jaxrepro.layers.cpu.spectral import spectral_bytes
 from jaxrepro.layers.steerable_basis import padded_filters
+from jaxrepro.layers.steerable_conv import choose_strategy
 from tests.layers import scale_reference
 from tests.layers.equivariance import assert_scale_equivariant, equivariance_error
 
@@ -129,11 +138,28 @@ def test_strides_leave_out_windows():
         assert_close(lift(x, weights, WIDE, strides=2, strategy=strategy), full[:, ::2, ::2])
 
 
-def test_the_spectral_strategy_is_for_cpus(monkeypatch):
-    assert choose_strategy(14 * 14, 32, 63) is Strategy.SPECTRAL
-    assert choose_strategy(14 * 14, 32, 63, strides=2) is Strategy.CROPPED
+def geometry_of(size, kernel, strides=1):
+    return Geometry((size, size), (kernel, kernel), (strides, strides), ((kernel // 2,) * 2,) * 2)
+
+
+def test_the_spectral_strategy_is_for_cpus_and_unit_strides(monkeypatch):
+    spectral = (geometry_of(14, 15), 128, 32, 63, jnp.float32)
+    assert choose_strategy(*spectral) is Strategy.SPECTRAL
+    assert choose_strategy(geometry_of(14, 15, strides=2), *spectral[1:]) is Strategy.CROPPED
+    assert choose_strategy(*spectral[:-1], jnp.dtype("float64")) is Strategy.CROPPED
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert choose_strategy(14 * 14, 32, 63) is Strategy.CROPPED
+    assert choose_strategy(*spectral) is Strategy.CROPPED
+
+
+@pytest.mark.parametrize(("size", "channels"), [(96, 128), (48, 256), (24, 256), (24, 512), (12, 512)])
+def test_the_memory_of_the_chosen_strategy_is_bounded(size, channels):
+    """The coefficients of 512→512 channels at 24² would take gigabytes."""
+    for kernel in (3, 5, 7):
+        for batch in (1, 8, 128):
+            if choose_strategy(geometry_of(size, kernel), batch, channels, channels, jnp.float32) is Strategy.SPECTRAL:
+                arrays = 4 * (2 * batch * size**2 * channels + kernel**2 * channels**2)
+                limit = max(choose.FREE_BYTES, choose.MEMORY_FACTOR * arrays)
+                assert spectral_bytes(batch, (size, size), kernel, channels, channels) <= limit
 
 
 def test_narrow_floats_keep_their_dtype():
@@ -195,6 +221,109 @@ def test_gradients_equal_finite_differences(strategy):
         up, down = [[x, weights], [x, weights]]
         up[i], down[i] = up[i] + direction, down[i] - direction
         np.testing.assert_allclose((loss(*up) - loss(*down)) / 2, jnp.vdot(gradient, direction), rtol=1e-4)
+
+
+# The library's edges: right, or a clear error
+
+
+def test_integer_images_are_promoted():
+    images, weights = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 2), np.uint8), draw(9, 2, 4)
+    expected = lift(jnp.asarray(images, jnp.float32), weights, SMALL)
+    assert_close(lift(images, weights, SMALL), expected)
+    layer = SESConv(4, SMALL, use_bias=False)
+    assert_close(layer.apply({"params": {"kernel": weights}}, images), expected)
+    features = images[..., None].repeat(3, -1).swapaxes(3, 4)
+    inner = SESConvH(4, SMALL, use_bias=False).apply({"params": {"kernel": weights[:, None]}}, features)
+    assert np.abs(inner).max() > 1
+
+
+def test_words_and_pairs_are_paddings_too():
+    x, weights = draw(2, 9, 10, 9), draw(9, 9, 8, seed=1)
+    assert_close(lift(x, weights, SMALL, padding="SAME"), lift(x, weights, SMALL))
+    assert_close(lift(x, weights, SMALL, padding="VALID"), lift(x, weights, SMALL, padding=0))
+    uneven = lift(x, weights, SMALL, padding=((3, 0), (1, 3)))
+    assert_close(uneven, lift(x, weights, SMALL)[:, :-3, 2:])
+    strided = lift(x, weights, SMALL, strides=(2, 1), padding="SAME")
+    assert strided.shape == (2, 5, 10, 3, 8)
+    with pytest.raises(ValueError, match="padding is 'SMAE'; use 'SAME', 'VALID'"):
+        lift(x, weights, SMALL, padding="SMAE")
+
+
+def test_leading_axes_are_batch_axes():
+    x, weights = draw(2, 3, 7, 7, 2), draw(9, 2, 4, seed=1)
+    flat = lift(x.reshape(6, 7, 7, 2), weights, SMALL)
+    assert_close(lift(x, weights, SMALL), flat.reshape(2, 3, *flat.shape[1:]))
+    assert_close(lift(x[0, 0], weights, SMALL), flat[0])
+    inner = draw(9, 1, 4, 5, seed=2)
+    assert_close(scale_conv(flat[0], inner, SMALL), scale_conv(flat, inner, SMALL)[0])
+
+
+def test_maps_in_a_tuple_give_what_stacked_ones_do():
+    x, weights, inner = draw(2, 7, 7, 2), draw(9, 2, 4, seed=1), draw(9, 2, 4, 5, seed=2)
+    maps = lift_to_maps(x, weights, SMALL)
+    assert_close(jnp.stack(maps, 3), lift(x, weights, SMALL))
+    assert_close(jnp.stack(scale_conv_maps(maps, inner, SMALL), 3), scale_conv(jnp.stack(maps, 3), inner, SMALL))
+
+
+def test_double_precision_is_kept():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x, weights = rng.standard_normal((1, 14, 14, 8)), rng.standard_normal((49, 8, 8)) / 7
+        values = scale_reference.basis(15, WIDE.scales, scale_reference.family_b(49, 1.5, 4))
+        y = lift(jnp.asarray(x), jnp.asarray(weights), WIDE)
+        assert y.dtype == jnp.float64
+        assert_close(y, scale_reference.lift(x, weights, values, 7), 1e-13)
+
+
+def test_a_dtype_sets_the_computation_and_parameters_stay_wide():
+    for layer, x in ((SESConv(4, SMALL, dtype=jnp.bfloat16), draw(1, 6, 6, 2)),
+                     (SESConvH(4, SMALL, dtype=jnp.bfloat16), draw(1, 6, 6, 3, 2)),
+                     (SESConv1x1(4, dtype=jnp.bfloat16), draw(1, 6, 6, 3, 2))):  # fmt: skip
+        y, variables = layer.init_with_output(jax.random.key(0), x)
+        assert y.dtype == jnp.bfloat16
+        assert {a.dtype for a in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+def test_a_1x1_layer_treats_pixels_and_scales_alike():
+    x = draw(2, 6, 7, 3, 4)
+    layer = SESConv1x1(5, strides=2, use_bias=True)
+    y, variables = layer.init_with_output(jax.random.key(0), x)
+    kernel = np.asarray(variables["params"]["kernel"])
+    assert variables["params"]["bias"].shape == (5,)
+    assert_close(y, np.asarray(x)[:, ::2, ::2] @ kernel)
+
+
+def test_the_function_is_not_hidden_by_a_module_of_its_name():
+    import jaxrepro.layers
+
+    assert callable(jaxrepro.layers.scale_conv)
+    assert importlib.util.find_spec("jaxrepro.layers.scale_conv") is None
+
+
+def test_kernels_are_put_together_in_full_precision():
+    x, weights = draw(1, 7, 7, 2), draw(9, 2, 4)
+    text = jax.jit(lambda x, w: lift(x, w, SMALL, strategy="cropped")).lower(x, weights).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(products) >= 3
+    assert all("HIGHEST" in line for line in products[:3])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: scale_conv(draw(1, 7, 7, 4, 2), draw(9, 1, 2, 4), SMALL), "features have 4 scales; the basis has 3"),
+        (lambda: scale_conv(draw(1, 7, 7, 3, 2), draw(9, 4, 2, 4), SMALL), "4 taps along scale; there are 3 scales"),
+        (lambda: scale_conv(draw(7, 7, 2), draw(9, 1, 2, 4), SMALL), r"x has shape \(7, 7, 2\)"),
+        (lambda: lift(draw(1, 7, 7, 2), draw(9, 1, 2, 4), SMALL), "those of a lifting layer are"),
+        (lambda: lift(draw(1, 7, 7, 2), draw(8, 2, 4), SMALL), "weights are of 8 functions; the basis has 9"),
+        (lambda: lift(draw(1, 7, 7, 2), draw(9, 3, 4), SMALL), "weights are for 3 channels; the features have 2"),
+        (lambda: lift(draw(1, 7, 7, 2), draw(9, 2, 4), SMALL, strategy="fast"), "unknown strategy 'fast'"),
+        (lambda: lift(draw(1, 7, 7, 2), draw(9, 2, 4), SMALL, 2, strategy="spectral"), "cannot have strides"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
 
 
 def test_modules_hold_weights_shared_by_scales():
