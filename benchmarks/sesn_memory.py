@@ -39,7 +39,7 @@ SETTINGS = [(remat, precision, 1) for precision in Precision for remat in Remat]
 SETTINGS += [(Remat.NORM, Precision.FLOAT32, 4), (Remat.BLOCK, Precision.FLOAT32, 2)]
 TIMED = [(remat, Precision.FLOAT32, 1) for remat in Remat]
 # A schedule for concurrency, XLA's default on CPU, computes again early what was to be computed again late.
-LITTLE_MEMORY = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+LITTLE_MEMORY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 OPTIM = OptimConfig(name="sgd", lr=0.1, momentum=0.9, nesterov=True, l2=5e-4)
 
 

@@ -37,8 +37,8 @@ class Remat(enum.StrEnum):
     """What the backward pass computes again instead of keeping it; the result is the same."""
 
     NONE = "none"  # nothing
-    NORM = "norm"  # normalisation, ReLU and dropout, from the results of convolutions
-    BLOCK = "block"  # whole blocks, from their inputs
+    NORM = "norm"  # normalisation, ReLU and dropout, from the inputs of blocks and the results of first convolutions
+    BLOCK = "block"  # first convolutions too, from the inputs of blocks
 
 
 class Projection(enum.StrEnum):
@@ -145,7 +145,7 @@ class Block(nn.Module):
     def __call__(self, maps: Maps, train: bool) -> Maps:
         parts, place = self.parts, Place(self.group, self.block, 1, self.features, self.strides)
         x = _relu(parts.norm()(maps, train))
-        y = _kept(parts.conv(place)(x))
+        y = tuple(checkpoint_name(m, "convolved") for m in parts.conv(place)(x))
         shortcut = maps[: len(y)]
         if maps[0].shape[-1] != self.features:
             shortcut = parts.shortcut(self.features, self.strides)(x[: len(y)])
@@ -153,7 +153,7 @@ class Block(nn.Module):
         drop = nn.Dropout(self.dropout, deterministic=not train)
         y = tuple(drop(m) for m in y)
         y = parts.conv(place._replace(conv=2, strides=1))(y)
-        return _kept(tuple(a + b for a, b in zip(y, shortcut, strict=True)))
+        return tuple(a + b for a, b in zip(y, shortcut, strict=True))
 
 
 class ResidualNet(nn.Module):
@@ -200,11 +200,6 @@ def pooled(maps: Maps, at: Projection, norm: nn.Module, train: bool) -> jax.Arra
 
 def _relu(maps: Maps) -> Maps:
     return tuple(nn.relu(x) for x in maps)
-
-
-def _kept(maps: Maps) -> Maps:
-    """Marks what `Remat.NORM` keeps."""
-    return tuple(checkpoint_name(x, "convolved") for x in maps)
 
 
 def rematerialised(remat: Remat) -> type[nn.Module]:
