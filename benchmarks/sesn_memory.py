@@ -7,7 +7,8 @@ pass keeps by JAX's account (the residuals of `jax.vjp`, weights and statistics 
 it. `temporaries` and `arguments` are XLA's memory analysis of the compiled step on the CPU backend, scheduled for
 little memory, with the convolutions that accelerators get ("plain") or with ours for CPU ("cpu"); workspaces of an
 accelerator's convolutions are not in it. With --time steps of batch 4 are run, all policies of a method in turn in one
-process; the fastest of some repetitions counts. Rows are merged into benchmarks/results/sesn-memory.json.
+process; the fastest of some repetitions counts. Rows are merged into benchmarks/results/sesn-memory.json, and the
+tables of sesn_memory.md written anew from all of them (--table does that alone).
 """
 
 import argparse
@@ -40,6 +41,8 @@ SETTINGS += [(Remat.NORM, Precision.FLOAT32, 4), (Remat.BLOCK, Precision.FLOAT32
 TIMED = [(remat, Precision.FLOAT32, 1) for remat in Remat]
 # A schedule for concurrency, XLA's default on CPU, computes again early what was to be computed again late.
 LITTLE_MEMORY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+RESULTS = Path(__file__).parent / "results"
+MARK = "<!-- written by benchmarks/sesn_memory.py -->"
 OPTIM = OptimConfig(name="sgd", lr=0.1, momentum=0.9, nesterov=True, l2=5e-4)
 
 
@@ -129,6 +132,51 @@ def timed(method: str, settings: list[tuple], repetitions: int) -> list[dict]:
     ]  # fmt: skip
 
 
+def tables(rows: dict[tuple, dict]) -> str:
+    """Returns two tables in Markdown: all methods by policy, and the settings of SESN-B."""
+
+    def number(method, remat, key, convolutions="plain", batch=BATCH, precision="float32", portions="1"):
+        row = rows.get((method, remat, precision, portions, convolutions, str(batch)), {})
+        return f"{row[key]:.1f}" if key in row else "–"
+
+    policies = list(map(str, Remat))
+    lines = [
+        "| method | 128: kept | 128: temporaries, plain | 128: temporaries, CPU | 4: temporaries, CPU | 4: s a step |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method in METHODS:
+        cells = [
+            [number(method, r, "kept_gib") for r in policies],
+            [number(method, r, "temporaries_gib") for r in policies],
+            [number(method, r, "temporaries_gib", "cpu") for r in policies],
+            [number(method, r, "temporaries_gib", "cpu", TIMED_BATCH) for r in policies],
+            [number(method, r, "step_s", "cpu", TIMED_BATCH) for r in policies],
+        ]
+        lines.append(f"| {method} | " + " | ".join(" / ".join(c) for c in cells) + " |")
+    lines += [
+        "",
+        "| SESN-B, batch 128 | kept, GiB | XLA's temporaries, plain | with arguments |",
+        "|---|---:|---:|---:|",
+    ]
+    for remat, precision, portions in SETTINGS:
+        row = rows.get(("SESN-B", str(remat), str(precision), str(portions), "plain", str(BATCH)))
+        if row:
+            name = f"remat={remat}, {precision}" + f", {portions} portions" * (portions > 1)
+            total = row["temporaries_gib"] + row["arguments_gib"]
+            lines.append(f"| {name} | {row['kept_gib']:.1f} | {row['temporaries_gib']:.1f} | {total:.1f} |")
+    return "\n".join(lines)
+
+
+def write_tables(path: Path, rows: dict[tuple, dict]) -> None:
+    """Replaces what stands between the marks in a page, which must exist."""
+    page = path.read_text()
+    before, _, rest = page.partition(f"{MARK}\n")
+    _, _, after = rest.partition(f"{MARK}\n")
+    new = path.with_suffix(".new")
+    new.write_text(f"{before}{MARK}\n{tables(rows)}\n{MARK}\n{after}")
+    new.replace(path)
+
+
 def print_row(name: tuple, row: dict) -> None:
     numbers = " ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float))
     print(" | ".join(map(str, name)), "|", numbers, flush=True)
@@ -143,13 +191,14 @@ def main() -> None:
     parser.add_argument("--convolutions", choices=["plain", "cpu"], default="plain")
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--all_settings", action="store_true", help="for every method, not for SESN-B alone")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "sesn-memory.json")
+    parser.add_argument("--table", action="store_true", help="measure nothing")
     args = parser.parse_args()
-    report = json.loads(args.out.read_text()) if args.out.exists() else {"rows": []}
+    out = RESULTS / "sesn-memory.json"
+    report = json.loads(out.read_text()) if out.exists() else {"rows": []}
     report["device"] = f"{jax.devices()[0].device_kind}, {platform.machine()}"
     report["versions"] = {"python": platform.python_version(), "jax": jax.__version__}
     known = {tuple(r["name"]): r for r in report["rows"]}
-    for method in [m for m in METHODS if args.only in m]:
+    for method in [m for m in METHODS if args.only in m and not args.table]:
         if args.time:
             for row in timed(method, TIMED, args.repetitions):
                 name = (method, *map(str, row.pop("setting")), "cpu", str(TIMED_BATCH))
@@ -163,9 +212,10 @@ def main() -> None:
                 known[name] = row | {"name": list(name)}
                 print_row(name, row)
                 jax.clear_caches()
-        new = args.out.with_suffix(".new")
+        new = out.with_suffix(".new")
         new.write_text(json.dumps(report | {"rows": list(known.values())}, indent=1) + "\n")
-        new.replace(args.out)
+        new.replace(out)
+    write_tables(RESULTS / "sesn_memory.md", known)
 
 
 if __name__ == "__main__":
