@@ -84,7 +84,7 @@ PRESETS = {
         "task.image_size": 16,
         "model.stem_strides": 0,
         "model.method": "SESN-B",
-        "model.beside": ("WRN", "SESN-B, one scale"),
+        "model.beside": ("WRN", "Harm WRN"),
         "eval.num_examples": 100,
         "log.every": "20 steps",
         "checkpoint.every": "50%",

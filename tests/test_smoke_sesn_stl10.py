@@ -8,7 +8,7 @@ import launching
 import pytest
 
 pytestmark = pytest.mark.slow
-METHODS = ("SESN-B", "WRN", "SESN-B, one scale")
+METHODS = {"SESN-B", "WRN", "Harm WRN"}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def smoke(tmp_path_factory):
 def test_every_network_lowers_its_loss(smoke):
     lines = [json.loads(line) for line in (smoke / "metrics.jsonl").open()]
     train = [line for line in lines if line["split"] == "train"]
-    for name in ("loss", "wrn/loss", "sesn_b__one_scale/loss"):
+    for name in ("loss", "wrn/loss", "harm_wrn/loss"):
         assert train[-1][name] < train[0][name]
 
 
@@ -33,7 +33,8 @@ def test_the_results_have_every_method_in_every_table(smoke):
     found = {}
     for r in launching.results(smoke)["records"]:
         found.setdefault(r["table"], set()).add(r["row"])
-    assert found == {table: set(METHODS) for table in ("table3", "error by scale", "equivariance error")}
+    large = METHODS - {"Harm WRN"}  # the maps of which are too small to say something about scale
+    assert found == {"table3": METHODS, "error by scale": METHODS, "equivariance error": large}
 
 
 def test_the_report_shows_the_pictures(smoke):

@@ -103,14 +103,13 @@ def errors_and_maps(network: Measured, variables: Any, images: jax.Array, scale:
     Returns:
       ({stage: error}, {stage: float [3, B, h, w]}): maps of the images, these zoomed, and maps of the zoomed images.
     """
-    factors = jnp.full(len(images), scale)
-    blank = network.features(variables, jnp.zeros_like(images[:1]))
-    of_images, of_zoomed = (network.features(variables, x) for x in (images, zoomed(images, scale)))
+    num, factors = len(images), jnp.full(len(images), scale)
+    stages = network.features(variables, jnp.concatenate([images, zoomed(images, scale), jnp.zeros_like(images[:1])]))
     errors, maps = {}, {}
-    for i, (plain, other, empty) in enumerate(zip(of_images, of_zoomed, blank, strict=True), start=1):
-        if plain.shape[1] < MIN_PIXELS:
+    for i, stage in enumerate(stages, start=1):
+        if stage.shape[1] < MIN_PIXELS:
             continue
-        plain, other = plain - empty, other - empty
+        plain, other = stage[:num] - stage[-1], stage[num:-1] - stage[-1]
         expected = zoom(plain, factors)
         difference, size = (jnp.square(x).sum((1, 2, 3)) for x in (expected - other, expected))
         errors[i] = jnp.mean(difference / size)
