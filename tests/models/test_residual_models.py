@@ -226,11 +226,11 @@ def test_projection_meets_scales_where_the_method_says():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ResidualConfig(method="SESN-D"), "unknown method in config.model: 'SESN-D'; did you mean 'SESN-"),
+        (lambda: ResidualConfig(method="SESN-D"), "method is 'SESN-D'; did you mean 'SESN-"),
         (lambda: ResidualConfig(method="WRN", beside=("WRN",)), "twice"),
         (lambda: ResidualConfig(width=0), "width is 0; it must be 1 or more"),
         (lambda: ResidualConfig(stem_strides=3), "stem_strides is 3"),
-        (lambda: make_residual("ResNet", 10), "unknown method 'ResNet'"),
+        (lambda: make_residual("ResNet", 10), "method is 'ResNet'; it must be one of: WRN; SiCNN"),
         (
             lambda: residual_parts.sesn(num_scales=6).conv(Place(1, 1, 1, 2, 1)),
             "kernel_size is 7, which leaves one pixel",

@@ -9,7 +9,7 @@ Sosnovik et al., "Scale-Equivariant Steerable Networks" (ICLR 2020), table 3: WR
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from jaxrepro.errors import check, unknown
+from jaxrepro.errors import UserError, check, did_you_mean
 from jaxrepro.models.scale import residual_parts as parts_of
 from jaxrepro.models.scale.residual import Parts, Remat, ResidualNet
 
@@ -56,6 +56,18 @@ VARIANTS: Mapping[str, Method] = {
 ALL_METHODS = {**METHODS, **VARIANTS}
 
 
+def method_of(name: str) -> Method:
+    """Returns a row of the table or a variant of one.
+
+    Raises:
+      UserError: there is none of that name.
+    """
+    if name not in ALL_METHODS:
+        near = did_you_mean(name, ALL_METHODS)
+        raise UserError(f"method is {name!r}{near}; it must be one of: {'; '.join(ALL_METHODS)}")
+    return ALL_METHODS[name]
+
+
 @dataclass(frozen=True)
 class ResidualConfig:
     """The networks of a run.
@@ -78,8 +90,7 @@ class ResidualConfig:
 
     def __post_init__(self):
         for name in self.methods:
-            if name not in ALL_METHODS:
-                raise unknown("method in config.model:", name, ALL_METHODS, most=len(ALL_METHODS))
+            method_of(name)
         check(len(set(self.methods)) == len(self.methods), f"beside is {self.beside}; a method stands there twice")
         check(self.width >= 1, f"width is {self.width}; it must be 1 or more")
         check(self.stem_strides in (0, 1, 2), f"stem_strides is {self.stem_strides}; it must be 0 (usual), 1 or 2")
@@ -107,8 +118,6 @@ def make_residual(
     Raises:
       UserError: no such method.
     """
-    if method not in ALL_METHODS:
-        raise unknown("method", method, ALL_METHODS, most=len(ALL_METHODS))
-    chosen = ALL_METHODS[method]
+    chosen = method_of(method)
     widths = (chosen.stem, *(width * channels for channels in chosen.groups))
     return ResidualNet(chosen.parts(), widths, num_classes, stem_strides or chosen.stem_strides, dropout, Remat(remat))
