@@ -39,8 +39,13 @@ SIZE, BATCH, TIMED_BATCH = 96, 128, 4
 SETTINGS = [(remat, precision, 1) for precision in Precision for remat in Remat]
 SETTINGS += [(Remat.NORM, Precision.FLOAT32, 4), (Remat.BLOCK, Precision.FLOAT32, 2)]
 TIMED = [(remat, Precision.FLOAT32, 1) for remat in Remat]
-# A schedule for concurrency, XLA's default on CPU, computes again early what was to be computed again late.
-LITTLE_MEMORY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+# The code itself is not run, so it may be slow. A schedule for concurrency, XLA's default on CPU, would compute again
+# early what was to be computed again late.
+LITTLE_MEMORY = {
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
 RESULTS = Path(__file__).parent / "results"
 MARK = "<!-- written by benchmarks/sesn_memory.py -->"
 OPTIM = OptimConfig(name="sgd", lr=0.1, momentum=0.9, nesterov=True, l2=5e-4)

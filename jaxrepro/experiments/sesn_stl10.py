@@ -38,7 +38,7 @@ from jaxrepro.training.classification import Score, Task, num_parameters, valida
 from jaxrepro.training.optim import make_optimizer
 from jaxrepro.training.side_by_side import Rivals, init_networks, member_name
 
-PICTURED = 64  # test images of the equivariance measurement
+PICTURED = 32  # test images of the equivariance measurement
 
 
 @dataclass(frozen=True)
@@ -168,15 +168,18 @@ def build(config: Config) -> Experiment:
             metrics |= {rivals.prefix(label) + k: v for k, v in found.items()}
         return {**state, "lowest": lowest}, metrics
 
-    tested, unzoomed = (held_out(t, config.task.label, config.eval.num_examples) for t in (test, tables["test"]))
+    held = {"test": test} | ({"unzoomed": tables["test"]} if config.task.zoom else {})
+    held = {name: held_out(table, config.task.label, config.eval.num_examples) for name, table in held.items()}
     every = num_steps(config.eval.every, steps_per_epoch=epoch, total=total)
     return Experiment(
         source=source,
         init=init,
         draw=draw,
         update=update,
-        transitions=(Transition("watch", When(every=every, end=True), watch, tested, "test", before_evaluation=True),),
-        evaluators=(make_test(config, rivals, {"test": tested, "unzoomed": unzoomed}, train.num_rows, len(names)),),
+        transitions=(
+            Transition("watch", When(every=every, end=True), watch, held["test"], "test", before_evaluation=True),
+        ),
+        evaluators=(make_test(config, rivals, held, train.num_rows, len(names)),),
         notes=notes_of(tables.values()),
     )
 
@@ -185,7 +188,7 @@ def make_test(config: Config, rivals: Rivals, arrays: Mapping, num_train: int, n
     """Returns the test of the last weights of every method, by the scale of the images, and how equivariant they are.
 
     Args:
-      arrays: "test" and, for the curve over scales, "unzoomed" -> "image", "label".
+      arrays: "test" and, where its images are zoomed, "unzoomed" ones for the curve over scales -> "image", "label".
     """
     judge = {method: make_judge(task) for method, task in rivals.tasks.items()}
     observed = [equivariance.measured(m, member_name(m), task) for m, task in rivals.tasks.items()]
@@ -196,6 +199,7 @@ def make_test(config: Config, rivals: Rivals, arrays: Mapping, num_train: int, n
 
     def evaluate(state, arrays, context):
         variables = {name: classifier.variables for name, classifier in state["rivals"].items()}
+        unzoomed = arrays.get("unzoomed", arrays["test"])
         metrics, records = {}, []
         for method, name in rivals.names.items():
             found = {k: float(v.mean()) for k, v in judge[method](variables[name], arrays["test"]).items()}
@@ -203,9 +207,9 @@ def make_test(config: Config, rivals: Rivals, arrays: Mapping, num_train: int, n
             records += [
                 Record("table3", method, column, "error", found["wrong"], "percent", facts),
                 Record("table3", method, "params", "num_params", num_parameters(state["rivals"][name]), "count", facts),
-                *scale_error.zoomed_errors(method, judge[method], variables[name], arrays["unzoomed"]),
+                *scale_error.zoomed_errors(method, judge[method], variables[name], unzoomed),
             ]
-        shown = arrays["unzoomed"]["image"][:: max(1, num_test // PICTURED)][:PICTURED]
+        shown = unzoomed["image"][:: max(1, num_test // PICTURED)][:PICTURED]
         more, pictures = equivariance.compare(observed, variables, shown)
         return Evaluation(metrics, pictures, records + more)
 
