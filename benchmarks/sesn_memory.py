@@ -112,14 +112,21 @@ def lowered(method: str, remat: Remat, precision: Precision, micro_batches: int,
     return row | {"compile_s": time.perf_counter() - begin}
 
 
-def timed(method: str, settings: list[tuple], repetitions: int) -> list[dict]:
-    """Returns the seconds of a step of batch 4 in every setting, in turn."""
+def compiled(method: str, settings: list[tuple], convolutions: str) -> Iterator[tuple[tuple, dict]]:
+    """Yields (name, row) of every setting of a method, batch 128."""
+    for setting in settings:
+        yield (method, *map(str, setting), convolutions, str(BATCH)), lowered(method, *setting, convolutions)
+        jax.clear_caches()
+
+
+def timed(method: str, repetitions: int) -> Iterator[tuple[tuple, dict]]:
+    """Yields (name, row) of a method under every policy, with the seconds of a step of batch 4, taken in turn."""
     rng, runs = np.random.default_rng(0), {}
     rows = {
         "image": jnp.asarray(rng.standard_normal((TIMED_BATCH, SIZE, SIZE, 3), dtype=np.float32)),
         "label": jnp.asarray(rng.integers(0, 10, TIMED_BATCH)),
     }
-    for setting in settings:
+    for setting in TIMED:
         task = make_task(method, *setting)
         state = jax.jit(functools.partial(start, task))()
         program = step_of(task).lower(state, rows, jnp.int32(0)).compile()
@@ -130,11 +137,9 @@ def timed(method: str, settings: list[tuple], repetitions: int) -> list[dict]:
             begin = time.perf_counter()
             run[1], _ = jax.block_until_ready(run[0](run[1], rows, jnp.int32(i)))
             run[2].append(time.perf_counter() - begin)
-    return [
-        {"setting": s, "batch": TIMED_BATCH, "convolutions": "cpu", "step_s": min(run[2]),
-         "temporaries_gib": run[3] / 2**30}
-        for s, run in runs.items()
-    ]  # fmt: skip
+    for setting, (_, _, seconds, temporaries) in runs.items():
+        name = (method, *map(str, setting), "cpu", str(TIMED_BATCH))
+        yield name, {"step_s": min(seconds), "temporaries_gib": temporaries / 2**30}
 
 
 def tables(rows: dict[tuple, dict]) -> str:
@@ -182,11 +187,6 @@ def write_tables(path: Path, rows: dict[tuple, dict]) -> None:
     new.replace(path)
 
 
-def print_row(name: tuple, row: dict) -> None:
-    numbers = " ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float))
-    print(" | ".join(map(str, name)), "|", numbers, flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="only methods whose name contains this")
@@ -204,22 +204,13 @@ def main() -> None:
     report["versions"] = {"python": platform.python_version(), "jax": jax.__version__}
     known = {tuple(r["name"]): r for r in report["rows"]}
     for method in [m for m in METHODS if args.only in m and not args.table]:
-        if args.time:
-            for row in timed(method, TIMED, args.repetitions):
-                name = (method, *map(str, row.pop("setting")), "cpu", str(TIMED_BATCH))
-                known[name] = row | {"name": list(name)}
-                print_row(name, row)
-        else:
-            every = SETTINGS if args.all_settings or method == "SESN-B" else TIMED
-            for setting in every:
-                row = lowered(method, *setting, args.convolutions)
-                name = (method, *map(str, setting), args.convolutions, str(BATCH))
-                known[name] = row | {"name": list(name)}
-                print_row(name, row)
-                jax.clear_caches()
-        new = out.with_suffix(".new")
-        new.write_text(json.dumps(report | {"rows": list(known.values())}, indent=1) + "\n")
-        new.replace(out)
+        every = SETTINGS if args.all_settings or method == "SESN-B" else TIMED
+        for name, row in timed(method, args.repetitions) if args.time else compiled(method, every, args.convolutions):
+            known[name] = row | {"name": list(name)}
+            print(" | ".join(name), "|", " ".join(f"{k} {v:.3g}" for k, v in row.items()), flush=True)
+            new = out.with_suffix(".new")
+            new.write_text(json.dumps(report | {"rows": list(known.values())}, indent=1) + "\n")
+            new.replace(out)
     write_tables(RESULTS / "sesn_memory.md", known)
 
 
