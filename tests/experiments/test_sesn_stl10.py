@@ -103,6 +103,7 @@ def finished(tmp_path_factory, pictures):
     return workdir, loop.train(config, experiment, workdir), experiment
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_reported_and_the_best_one_only_logged(finished):
     workdir, results, _ = finished
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
@@ -115,6 +116,7 @@ def test_the_last_epoch_is_reported_and_the_best_one_only_logged(finished):
     assert cell["facts"]["num_train"] == 24
 
 
+@pytest.mark.slow
 def test_a_run_on_other_pictures_stands_apart_from_the_published_numbers(finished):
     _, results, _ = finished
     table = next(t for t in compare(results.records, load_reference("sesn_stl10")) if t.metric == "error")
@@ -126,6 +128,7 @@ def test_a_run_on_other_pictures_stands_apart_from_the_published_numbers(finishe
     assert table.number("WRN", "STL-10", "reproduction").value == 11.98
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_error_by_scale(finished):
     _, results, _ = finished
     curve = {r["column"]: r["value"] for r in results.records if r["table"] == scale_error.TABLE}
@@ -134,6 +137,7 @@ def test_a_run_leaves_the_error_by_scale(finished):
     assert curve["scale 1.00"] == pytest.approx(cell["value"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_networks_train_on_the_same_batches_and_portions_give_about_the_same_step(pictures):
     both = tiny(
         pictures, model=ResidualConfig(method="WRN", beside=("Harm WRN",), width=1, stem_strides=1, dropout=0.0)
