@@ -1,6 +1,6 @@
 """Memory and time of a training step of the STL-10 networks: what rematerialisation, portions and bfloat16 save.
 
-    python benchmarks/sesn_memory.py [--only=SESN-B] [--all_settings] [--convolutions=cpu] [--time]
+    python benchmarks/sesn_memory.py [--only=SESN-B] [--all_settings] [--convolutions=cpu] [--trace_only] [--time]
 
 Without --time nothing is run: steps of batch 128 at 96×96 are traced, lowered and compiled. `kept` is what the backward
 pass keeps by JAX's account (the residuals of `jax.vjp`, weights and statistics included), whatever a compiler makes of
@@ -99,10 +99,14 @@ def kept_bytes(task: Task, batch: int) -> int:
     return size_of(jax.eval_shape(pull_back, state.variables, rows))
 
 
-def lowered(method: str, remat: Remat, precision: Precision, micro_batches: int, convolutions: str) -> dict:
+def lowered(
+    method: str, remat: Remat, precision: Precision, micro_batches: int, convolutions: str, trace_only: bool = False
+) -> dict:
     task, row = make_task(method, remat, precision, micro_batches), {}
     with plain_convolutions() if convolutions == "plain" else contextlib.nullcontext():
         row["kept_gib"] = kept_bytes(task, BATCH) / 2**30
+        if trace_only:
+            return row
         state = jax.eval_shape(functools.partial(start, task))
         traced = step_of(task).lower(state, batch_of(BATCH), jax.ShapeDtypeStruct((), jnp.int32))
     begin = time.perf_counter()
@@ -112,10 +116,11 @@ def lowered(method: str, remat: Remat, precision: Precision, micro_batches: int,
     return row | {"compile_s": time.perf_counter() - begin}
 
 
-def compiled(method: str, settings: list[tuple], convolutions: str) -> Iterator[tuple[tuple, dict]]:
+def compiled(method: str, settings: list[tuple], convolutions: str, trace_only: bool) -> Iterator[tuple[tuple, dict]]:
     """Yields (name, row) of every setting of a method, batch 128."""
     for setting in settings:
-        yield (method, *map(str, setting), convolutions, str(BATCH)), lowered(method, *setting, convolutions)
+        name = (method, *map(str, setting), convolutions, str(BATCH))
+        yield name, lowered(method, *setting, convolutions, trace_only)
         jax.clear_caches()
 
 
@@ -172,8 +177,10 @@ def tables(rows: dict[tuple, dict]) -> str:
         row = rows.get(("SESN-B", str(remat), str(precision), str(portions), "plain", str(BATCH)))
         if row:
             name = f"remat={remat}, {precision}" + f", {portions} portions" * (portions > 1)
-            total = row["temporaries_gib"] + row["arguments_gib"]
-            lines.append(f"| {name} | {row['kept_gib']:.1f} | {row['temporaries_gib']:.1f} | {total:.1f} |")
+            found = [row.get(key) for key in ("kept_gib", "temporaries_gib", "arguments_gib")]
+            total = found[1] and found[1] + found[2]
+            cells = [f"{value:.1f}" if value else "–" for value in (*found[:2], total)]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -196,6 +203,7 @@ def main() -> None:
     parser.add_argument("--convolutions", choices=["plain", "cpu"], default="plain")
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--all_settings", action="store_true", help="for every method, not for SESN-B alone")
+    parser.add_argument("--trace_only", action="store_true", help="only what JAX keeps, without a compiler")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     args = parser.parse_args()
     out = RESULTS / "sesn-memory.json"
@@ -205,8 +213,12 @@ def main() -> None:
     known = {tuple(r["name"]): r for r in report["rows"]}
     for method in [m for m in METHODS if args.only in m and not args.table]:
         every = SETTINGS if args.all_settings or method == "SESN-B" else TIMED
-        for name, row in timed(method, args.repetitions) if args.time else compiled(method, every, args.convolutions):
-            known[name] = row | {"name": list(name)}
+        for name, row in (
+            timed(method, args.repetitions)
+            if args.time
+            else compiled(method, every, args.convolutions, args.trace_only)
+        ):
+            known[name] = known.get(name, {}) | row | {"name": list(name)}
             print(" | ".join(name), "|", " ".join(f"{k} {v:.3g}" for k, v in row.items()), flush=True)
             new = out.with_suffix(".new")
             new.write_text(json.dumps(report | {"rows": list(known.values())}, indent=1) + "\n")
