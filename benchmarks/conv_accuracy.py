@@ -47,9 +47,10 @@ def force(strategy: Strategy) -> None:
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
-    columns = load_dataset("mnist5k")["train"].columns
-    images = np.asarray(columns["image"][:], np.float32).reshape(-1, 28, 28, 1)
-    return np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0))) / 127.5 - 1, np.asarray(columns["label"][:])
+    table = load_dataset("mnist5k")["train"]
+    rows = table.take(np.arange(table.num_rows))
+    images = rows["image"].astype(np.float32).reshape(-1, 28, 28, 1)
+    return np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0))) / 127.5 - 1, rows["label"]
 
 
 def make_step(tx):

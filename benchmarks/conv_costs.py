@@ -48,6 +48,12 @@ SHAPES = [
     *((5, n, i, o, 2, 64) for n, i, o in ((32, 3, 128), (8, 512, 1024))),
     *((3, n, i, o, 1, 64) for n, i, o in ((34, 128, 12), (18, 256, 512))),
     *((11, n, i, o, 1, 64) for n, i, o in ((28, 1, 32), (14, 32, 64))),
+    # narrow ones, as in small and smoke presets: Conv-4, DCGAN, and the input gradients of their strided layers
+    *((3, n, i, o, 2, 64) for n, i, o in ((16, 64, 128), (8, 128, 256))),
+    *((3, n, i, o, 1, 64) for n, i, o in ((32, 3, 32), (32, 32, 3))),
+    *((4, n, i, o, 2, 32) for n, i, o in ((64, 1, 8), (32, 8, 16), (16, 16, 32), (8, 32, 64))),
+    *((2, n, i, o, 1, 32) for n, i, o in ((33, 16, 32), (17, 32, 64), (9, 64, 128), (33, 8, 4))),
+    *((2, n, i, o, 1, 64) for n, i, o in ((9, 256, 512), (5, 256, 512))),
 ]  # fmt: skip
 
 

@@ -99,8 +99,9 @@ def whole_step(model: nn.Module, images: jax.Array):
     tx, labels = optax.adam(4e-4), jnp.zeros(len(images), int)
     variables = {"batch_stats": {}} | dict(jax.jit(lambda k: model.init(k, images[:2], False))(jax.random.key(0)))
 
-    @jax.jit
-    def step(params, stats, moments):
+    def step(state):
+        params, stats, moments = state
+
         def loss(params):
             logits, new = model.apply(
                 {"params": params, "batch_stats": stats}, images, True, mutable=["batch_stats"],
@@ -112,7 +113,14 @@ def whole_step(model: nn.Module, images: jax.Array):
         updates, moments = tx.update(grads, moments)
         return optax.apply_updates(params, updates), stats_, moments
 
-    return lambda: step(variables["params"], variables["batch_stats"], tx.init(variables["params"]))
+    step = jax.jit(step, donate_argnums=0)  # as the loop does: without it Adam's results need fresh pages every step
+    state = [(variables["params"], variables["batch_stats"], tx.init(variables["params"]))]
+
+    def run():
+        state[0] = step(state[0])
+        return state[0]
+
+    return run
 
 
 def seconds(run) -> float:

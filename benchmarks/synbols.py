@@ -2,16 +2,18 @@
 
     python benchmarks/synbols.py [--rounds=5] [--share=1.0] [--out=benchmarks/results/synbols-cpu.json]
 
-Three ways to make the same images, in turn within each round; the figures are medians over rounds:
+Four ways to make the same images, in turn within each round; the figures are medians over rounds:
 
   render    draw latent values, render, aggregate masks; arrays in memory; one process
   1 worker  the same into an HDF5 file with all attributes and splits
   2 workers the same file from two processes
+  2 files   two files of half the images, from two processes that know nothing of each other: what the machine's two
+            cores give at best
 
 A round also times what rendering consists of, each part alone and in one process. `render` and the parts are in CPU
 seconds, which other programs disturb less; files are in seconds by the clock. A fixed piece of NumPy work, `yardstick`,
 tells machines and their load apart. The first round fills the cache of outlines and is dropped. Numbers of images are
-such that a file takes some two seconds, or the start of processes would be what is measured.
+such that a file takes some two seconds; `--share=3` takes more, so that the start of processes counts for less.
 
 First of all, what a piece takes: bytes of the samples that a worker holds, at most, and of the largest process that
 writes a file of images of 1,024 pixels.
@@ -19,6 +21,7 @@ writes a file of images of 1,024 pixels.
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -69,6 +72,17 @@ def make_file(recipe: generate.Recipe, num_images: int, workers: int, folder: st
     generate.generate_file(recipe, num_images, path, workers=workers)
 
 
+def make_two_files(recipe: generate.Recipe, num_images: int, folder: str) -> None:
+    context, halves = multiprocessing.get_context("spawn"), [tempfile.mkdtemp(dir=folder) for _ in range(2)]
+    processes = [context.Process(target=make_file, args=(recipe, num_images // 2, 1, half)) for half in halves]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        if process.exitcode:
+            sys.exit(f"a process ended with {process.exitcode}")
+
+
 def render(made, num_images: int) -> None:
     """Makes the images in pieces, as the workers of a file do."""
     for first in range(0, num_images, MOST_ROWS):
@@ -114,15 +128,20 @@ def bench(name: str, share: float, rounds: int, folder: str) -> dict:
         "render": lambda: render(made, num_images),
         "1 worker": lambda: make_file(recipe, num_images, 1, folder),
         "2 workers": lambda: make_file(recipe, num_images, 2, folder),
+        "2 files": lambda: make_two_files(recipe, num_images, folder),
         "yardstick": yardstick,
     }
     times = {k: [] for k in variants}
     parts = []
     for _ in range(rounds + 1):
         for variant, run in variants.items():
-            clock = time.perf_counter if "worker" in variant else time.process_time
+            clock = time.perf_counter if variant[0].isdigit() else time.process_time
             times[variant].append(seconds(run, clock))
         parts.append(profile(made, min(num_images, 2000)))
+
+    def ratio(slow: str, fast: str) -> float:
+        return statistics.median(a / b for a, b in zip(times[slow][1:], times[fast][1:]))
+
     rate = {k: num_images / statistics.median(v[1:]) for k, v in times.items()}
     each = {k: statistics.median(p[k] for p in parts[1:]) / min(num_images, 2000) * 1e6 for k in parts[0]}
     result = {
@@ -131,7 +150,8 @@ def bench(name: str, share: float, rounds: int, folder: str) -> dict:
         "images_per_s_render_rounds": [num_images / t for t in times["render"][1:]],
         "images_per_s_file_1_worker": rate["1 worker"],
         "images_per_s_file_2_workers": rate["2 workers"],
-        "two_workers_over_one": statistics.median(a / b for a, b in zip(times["1 worker"][1:], times["2 workers"][1:])),
+        "two_workers_over_one": ratio("1 worker", "2 workers"),
+        "two_workers_over_two_files": ratio("2 files", "2 workers"),
         "goal_images_per_s": GOALS.get(name),
         "bytes_per_image": (Path(folder) / "images.h5").stat().st_size / num_images,
         "microseconds_per_image": each,
@@ -140,7 +160,8 @@ def bench(name: str, share: float, rounds: int, folder: str) -> dict:
     }
     print(
         f"{name:14} render {rate['render']:7.0f}/s   file {rate['1 worker']:7.0f}/s   two workers "
-        f"{rate['2 workers']:7.0f}/s ({result['two_workers_over_one']:.2f} times)"
+        f"{rate['2 workers']:7.0f}/s ({result['two_workers_over_one']:.2f} times one, "
+        f"{result['two_workers_over_two_files']:.2f} times two files)"
         f"   {result['bytes_per_image']:8.0f} bytes/image"
     )
     print("   " + "   ".join(f"{k} {v:.0f} us" for k, v in each.items()))

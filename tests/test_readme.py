@@ -12,7 +12,6 @@ import pytest
 
 import jaxrepro.experiments
 import jaxrepro.layers
-import launch
 from jaxrepro import registry
 from jaxrepro.report import papers
 
@@ -23,11 +22,6 @@ COMMANDS = re.findall(r"^    (?:srun [^\n]*?)?python (launch\.py [^\n#]*)", READ
 def block(first_line):
     """Returns the code block that begins with a comment."""
     return re.search(rf"```python\n# {re.escape(first_line)}[^\n]*\n(.*?)```", README, re.DOTALL)[1]
-
-
-def run(*arguments):
-    launch.FLAGS.unparse_flags()
-    return launch.main(["launch.py", *arguments])
 
 
 def test_the_worked_example_trains_and_reports_without_a_change_elsewhere(tmp_path, monkeypatch):
@@ -45,7 +39,8 @@ def test_the_worked_example_trains_and_reports_without_a_change_elsewhere(tmp_pa
     monkeypatch.setitem(registry.EXPERIMENTS, name, module)
     monkeypatch.setattr(jaxrepro.experiments, "__path__", [*jaxrepro.experiments.__path__, str(tmp_path)])
     workdir = tmp_path / "run"
-    assert run(f"--config={tmp_path / 'config' / 'digits.py'}", f"--workdir={workdir}") == 0
+    done = launching.call_main(f"--config={tmp_path / 'config' / 'digits.py'}", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
     found = launching.results(workdir)
     assert found["metrics"]["test/accuracy"] > 0.9
     assert found["records"][0]["row"] == "perceptron"
@@ -71,12 +66,13 @@ def test_the_network_of_scale_equivariant_layers_works_as_it_stands():
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
-def test_a_command_of_the_readme_is_valid(command, capsys, monkeypatch):
+def test_a_command_of_the_readme_is_valid(command):
     words = shlex.split(command.replace("$SLURM_ARRAY_TASK_ID", "3"))[1:]
     words = [
         w for w in words if not w.startswith(("--mode", "--coordinator_address", "--num_processes", "--process_id"))
     ]
-    assert run(*words, "--mode=print") == 0, capsys.readouterr().err
+    done = launching.call_main(*words, "--mode=print")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_readme_has_commands():

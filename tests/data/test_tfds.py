@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tiny_tfds
 
-import launch
 from jaxrepro.data import load_dataset, tfds_download
 from jaxrepro.errors import UserError
 
@@ -175,23 +174,18 @@ def test_an_unknown_dataset_suggests_the_nearest_name(empty_data_dir):
         load_dataset("tfds:cifar01")
 
 
-def run_launcher(*arguments):
-    launch.FLAGS.unparse_flags()  # absl's flags are global: forget those of the test before
-    return launch.main(["launch.py", *arguments])
-
-
 @pytest.mark.slow
 def test_the_paper_config_trains_on_a_prepared_copy_from_the_command_line(copy, tmp_path):
     full_size = {"data.source": "tfds:cifar10", "model.image_shape": "(32,32,3)", "model.num_blocks": 3}
     changes = full_size | {"train.duration": "3 steps"}
     words = launching.command(tmp_path / "run", changes, config="configs/yoto_cifar.py")
-    assert run_launcher(*words[2:]) == 0
+    assert launching.call_main(*words[2:]).returncode == 0
     assert launching.results(tmp_path / "run")["step"] == 3
 
 
-def test_the_launcher_reports_an_unreachable_download_in_one_line(empty_data_dir, no_network, tmp_path, capsys):
-    assert run_launcher("--config=configs/yoto_cifar.py", f"--workdir={tmp_path / 'run'}") == 2
-    printed = capsys.readouterr().err
-    assert printed.count("\n") == 1
-    assert str(empty_data_dir / "tfds") in printed
-    assert "python launch.py --config=configs/yoto_cifar.py:smoke" in printed
+def test_the_launcher_reports_an_unreachable_download_in_one_line(empty_data_dir, no_network, tmp_path):
+    done = launching.call_main("--config=configs/yoto_cifar.py", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert str(empty_data_dir / "tfds") in done.stderr
+    assert "python launch.py --config=configs/yoto_cifar.py:smoke" in done.stderr

@@ -249,6 +249,7 @@ POINTS = config_file.sweep_points("configs/dcgan_ablations.py:report")
 SMALL = {"model.base_width": 1, "train.batch_size": 4}
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize("point", POINTS, ids=lambda p: p["row"])
 def test_every_modification_is_one_named_change_that_builds(point):
     config, baseline = ablation(point, **SMALL), ablation({}, **SMALL)
@@ -284,6 +285,7 @@ def test_the_rows_are_those_of_the_reports_table():
     assert {p["row"] for p in POINTS} == published | {"Baseline"}
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize(
     "preset", ["paper", "report", "imagenet", "svhn", "mnist", "lsun_bedroom", "lsun_church", "smoke"]
 )

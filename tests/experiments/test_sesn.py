@@ -1,6 +1,7 @@
 """The MNIST-scale protocol: schedule, realisations, the best epoch, resuming; on networks of a few channels."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -62,6 +63,18 @@ def finished(tmp_path_factory):
     config = tiny()
     experiment = sesn.build(config)
     return workdir, loop.train(config, experiment, workdir), experiment
+
+
+@pytest.fixture(scope="module")
+def first(finished):
+    """The state that the run began with."""
+    return jax.jit(finished[2].init, compiler_options=QUICK_COMPILE)(at(), ())["cnn"]
+
+
+@pytest.fixture(scope="module")
+def validate(finished):
+    """The validation of the run: (state, arrays, context) -> (state, metrics)."""
+    return jax.jit(finished[2].transitions[0].fn, compiler_options=QUICK_COMPILE)
 
 
 def test_the_learning_rate_drops_tenfold_after_epochs_20_and_40():
@@ -146,11 +159,9 @@ def test_every_seed_is_validated_on_its_own_realisation():
         np.testing.assert_allclose([metrics["error"], after["cnn"].best.value], expected, atol=1e-4)
 
 
-def test_the_best_epoch_is_kept_only_when_it_is_strictly_better(finished):
+def test_the_best_epoch_is_kept_only_when_it_is_strictly_better(finished, first, validate):
     (validation,) = finished[2].transitions
-    first = jax.jit(finished[2].init, compiler_options=QUICK_COMPILE)(at(), ())["cnn"]
     other = first.replace(variables=jax.tree.map(lambda a: a + 1, first.variables))
-    validate = jax.jit(validation.fn, compiler_options=QUICK_COMPILE)
     error = float(validate({"cnn": other}, validation.arrays, at(8))[1]["error"])
     for before, kept, after in ((error - 1, first, error - 1), (error, first, error), (error + 1, other, error)):
         state = {"cnn": other.replace(best=first.best.replace(value=jnp.float32(before)))}
@@ -175,24 +186,21 @@ def test_a_run_tests_the_parameters_of_its_best_epoch_once(finished):
     np.testing.assert_allclose(found["value"], expected, atol=1e-4)
 
 
-def test_the_test_takes_the_last_epoch_into_account(finished):
+def test_the_test_takes_the_last_epoch_into_account(finished, first, validate):
     """At the last step the validation comes before the test."""
     workdir, _, experiment = finished
     (validation,), (test,) = experiment.transitions, experiment.evaluators
     assert validation.before_evaluation
     assert validation.when.next(48, 50) == 50
-    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
-    first = state["cnn"].variables
     trained = nest(checkpoint_of(workdir, "variables"))
-    validate = jax.jit(validation.fn, compiler_options=QUICK_COMPILE)
 
     def error(value):
-        mixed = state["cnn"].replace(variables=trained, best=state["cnn"].best.replace(value=jnp.float32(value)))
+        mixed = first.replace(variables=trained, best=first.best.replace(value=jnp.float32(value)))
         after, _ = validate({"cnn": mixed}, validation.arrays, at(32))
         return test.fn(after, test.arrays, at_end(32)).metrics["error"]
 
     images, labels = (test.arrays[k][0] for k in ("image", "label"))
-    expected = [100 * (1 - slow_accuracy(v, images, labels)) for v in (trained, first)]
+    expected = [100 * (1 - slow_accuracy(v, images, labels)) for v in (trained, first.variables)]
     assert expected[0] != expected[1]
     np.testing.assert_allclose([error(LARGEST), error(-1)], expected, atol=1e-4)
 
@@ -223,12 +231,17 @@ def nest(flat):
     return nested
 
 
+@functools.cache
+def predictor():
+    """Returns CNN's logits as a function of (variables, images)."""
+    network = sesn.networks(tiny())["cnn"]
+    return jax.jit(lambda variables, images: network.apply(variables, images, False), compiler_options=QUICK_COMPILE)
+
+
 def slow_accuracy(variables, images, labels):
     """Accuracy of CNN's variables, image by image."""
-    network = sesn.networks(tiny())["cnn"]
-    predict = jax.jit(lambda x: network.apply(variables, x, False))
     right = [
-        int(predict((image[None] / 255 - 0.0607) / 0.2161).argmax()) == label
+        int(predictor()(variables, (image[None] / 255 - 0.0607) / 0.2161).argmax()) == label
         for image, label in zip(images.astype(np.float32), labels, strict=True)
     ]
     return np.mean(right)

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from jaxrepro.layers import conv2d
-from jaxrepro.layers.cpu import choose, chunks, correlate, winograd
+from jaxrepro.layers.cpu import choose, chunks, correlate, strided, winograd
 from jaxrepro.layers.cpu.choose import Strategy
 from jaxrepro.layers.cpu.geometry import Geometry
 from tests.layers.test_conv import assert_close, assert_second_derivatives_agree, draw, reference, value_and_gradients
@@ -200,3 +200,38 @@ def test_the_table_is_read_as_measured():
             assert expected[strategy] == pytest.approx(ms, rel=0.05)
     assert choose.for_result(geometry, 64, 128, 128, jnp.float32) is Strategy.WINOGRAD
     assert choose.for_result(geometry, 64, 128, 128, jnp.float64) is not Strategy.WINOGRAD
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads", "size", "taps", "blocks"),
+    [
+        (3, 2, (1, 1), 8, 2, 4),
+        (3, 2, (0, 1), 8, 2, 4),
+        (4, 2, (1, 1), 8, 2, 5),
+        (5, 3, (2, 2), 9, 2, 3),
+        (2, 2, (0, 0), 8, 1, 4),
+    ],
+)
+def test_input_gradients_come_in_as_few_blocks_as_cover_the_image(kernel, stride, pads, size, taps, blocks):
+    seen = []
+
+    def watched(x, w, geometry):
+        seen.append(geometry)
+        return correlate.correlate(x, w, geometry)
+
+    whole = Geometry((size,) * 2, (kernel,) * 2, (stride,) * 2, (pads, pads))
+    g, w = draw(2, *whole.out, 3), draw(kernel, kernel, 2, 3, seed=1)
+    dx = strided.correlate_adjoint(g, w, whole, watched)
+    x = jnp.zeros((2, size, size, 2))
+    expected = jax.vjp(lambda x: correlate._lax_correlate(x, w, whole), x)[1](g)[0]
+    np.testing.assert_allclose(dx, expected, rtol=0, atol=1e-5)
+    assert seen[0].kernel == (taps,) * 2
+    assert seen[0].out == (blocks,) * 2
+
+
+def test_winograd_is_expected_to_cost_what_its_unfinished_tiles_cost(monkeypatch):
+    monkeypatch.setattr(choose, "expected_ms", lambda *case: {Strategy.WINOGRAD: 1.0, Strategy.COLUMNS: 2.0})
+    shape = (64, 8, 8, jnp.dtype("float32"))
+    tight, loose = (Geometry((n,) * 2, (3, 3), (1, 1), ((1, 1), (1, 1))) for n in (4, 5))
+    assert choose._fastest(choose.Task.RESULT, tight, *shape) is Strategy.WINOGRAD
+    assert choose._fastest(choose.Task.RESULT, loose, *shape) is Strategy.COLUMNS  # 64 pixels computed for 25

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_maps import quickly
 
 from jaxrepro.errors import UserError
 from jaxrepro.layers import (
@@ -67,15 +68,16 @@ def layers(basis, num_layers, num_taps=1, seed=0, features=8):
 
     first = uniform(count, 1, features)
     others = [uniform(count, num_taps, features, features) for _ in range(num_layers - 1)]
+    return functools.partial(answers, basis, first, others)
 
-    @jax.jit
-    def apply(images):
-        x = lift(images, first, basis)
-        for weights in others:
-            x = scale_conv(jax.nn.relu(x), weights, basis)
-        return x
 
-    return apply
+@functools.partial(jax.jit, static_argnums=0)
+def answers(basis, first, others, images):
+    """One program for all weights."""
+    x = lift(images, first, basis)
+    for weights in others:
+        x = scale_conv(jax.nn.relu(x), weights, basis)
+    return x
 
 
 @pytest.mark.parametrize("padding", [None, 1])
@@ -83,20 +85,20 @@ def layers(basis, num_layers, num_taps=1, seed=0, features=8):
 def test_lifting_equals_the_slow_reference(num_in, padding):
     x, weights = draw(2, 8, 9, num_in), draw(9, num_in, 8, seed=1)
     expected = scale_reference.lift(x, weights, padded_filters(SMALL), 3 if padding is None else padding)
-    assert_close(lift(x, weights, SMALL, padding=padding), expected)
+    assert_close(quickly(functools.partial(lift, basis=SMALL, padding=padding), x, weights), expected)
 
 
 @pytest.mark.parametrize("num_taps", [1, 2, 3])
 def test_scale_space_convolution_equals_the_slow_reference(num_taps):
     x, weights = draw(2, 6, 7, 3, 8), draw(9, num_taps, 8, 8, seed=1)
     expected = scale_reference.scale_conv(x, weights, padded_filters(SMALL), 3)
-    assert_close(scale_conv(x, weights, SMALL), expected)
+    assert_close(quickly(functools.partial(scale_conv, basis=SMALL), x, weights), expected)
 
 
 def test_taps_of_scale_go_towards_larger_scales_only():
     weights = draw(9, 2, 8, 8)
     x = jnp.zeros((1, 9, 9, 3, 8)).at[:, 4, 4, 1].set(1)
-    y = np.abs(scale_conv(x, weights, SMALL)).max((0, 1, 2, 4))
+    y = np.abs(quickly(functools.partial(scale_conv, basis=SMALL), x, weights)).max((0, 1, 2, 4))
     assert min(y[0], y[1]) > 0.1
     assert y[2] < 1e-6
 
@@ -133,9 +135,10 @@ def test_all_strategies_agree_on_scale_space(num_taps):
 
 def test_strides_leave_out_windows():
     x, weights = draw(2, 9, 9, 9), draw(49, 9, 8, seed=1)
-    full = lift(x, weights, WIDE)
+    full = quickly(functools.partial(lift, basis=WIDE), x, weights)
     for strategy in (Strategy.PADDED, Strategy.CROPPED, None):
-        assert_close(lift(x, weights, WIDE, strides=2, strategy=strategy), full[:, ::2, ::2])
+        strided = functools.partial(lift, basis=WIDE, strides=2, strategy=strategy)
+        assert_close(quickly(strided, x, weights), full[:, ::2, ::2])
 
 
 def geometry_of(size, kernel, strides=1):
@@ -164,9 +167,10 @@ def test_the_memory_of_the_chosen_strategy_is_bounded(size, channels):
 
 def test_narrow_floats_keep_their_dtype():
     x, weights = draw(2, 7, 7, 8), draw(49, 8, 8, seed=1)
-    y = lift(x.astype(jnp.bfloat16), weights.astype(jnp.bfloat16), WIDE)
+    run = functools.partial(quickly, functools.partial(lift, basis=WIDE))
+    y = run(x.astype(jnp.bfloat16), weights.astype(jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
-    assert_close(y.astype(jnp.float32), lift(x, weights, WIDE), 0.02)
+    assert_close(y.astype(jnp.float32), run(x, weights), 0.02)
 
 
 @pytest.mark.parametrize(("num_layers", "tolerance"), [(1, 1e-8), (2, 2e-4)])
@@ -202,9 +206,10 @@ def test_translation_equivariance_is_exact_in_the_interior(strategy):
     x, weights, margin = np.zeros((1, 40, 40, 8), np.float32), draw(49, 8, 8), 7
     x[:, 10:24, 10:24] = draw(1, 14, 14, 8, seed=1)
     moved = np.roll(x, (5, 3), axis=(1, 2))
-    y = np.roll(lift(x, weights, WIDE, strategy=strategy), (5, 3), axis=(1, 2))
+    run = jax.jit(functools.partial(lift, basis=WIDE, strategy=strategy))
+    y = np.roll(run(x, weights), (5, 3), axis=(1, 2))
     inside = (slice(None), slice(margin, -margin), slice(margin, -margin))
-    assert_close(lift(moved, weights, WIDE, strategy=strategy)[inside], y[inside], 2e-6)
+    assert_close(run(moved, weights)[inside], y[inside], 2e-6)
 
 
 @pytest.mark.parametrize("strategy", [Strategy.CROPPED, Strategy.SPECTRAL])
@@ -329,12 +334,12 @@ def test_what_does_not_fit_is_refused_in_one_line(call, message):
 def test_modules_hold_weights_shared_by_scales():
     x = draw(2, 9, 9, 3)
     lifting, inner = SESConv(8, SMALL), SESConvH(5, SMALL, num_taps=2)
-    y, variables = lifting.init_with_output(jax.random.key(0), x)
+    y, variables = quickly(lifting.init_with_output, jax.random.key(0), x)
     assert jax.tree.map(jnp.shape, variables["params"]) == {"kernel": (9, 3, 8), "bias": (8,)}
     assert np.abs(variables["params"]["kernel"]).max() == pytest.approx((9 * 3) ** -0.5, rel=0.05)
     variables["params"]["bias"] = jnp.arange(8.0)
-    assert_close(lifting.apply(variables, x) - y, jnp.broadcast_to(jnp.arange(8.0), y.shape))
-    z, variables = inner.init_with_output(jax.random.key(0), y)
+    assert_close(quickly(lifting.apply, variables, x) - y, jnp.broadcast_to(jnp.arange(8.0), y.shape))
+    z, variables = quickly(inner.init_with_output, jax.random.key(0), y)
     assert z.shape == (2, 9, 9, 3, 5)
     assert jax.tree.map(jnp.shape, variables["params"]) == {"kernel": (9, 2, 8, 5), "bias": (5,)}
     assert np.abs(variables["params"]["kernel"]).max() == pytest.approx((9 * 2 * 8) ** -0.5, rel=0.05)

@@ -110,31 +110,45 @@ def expected_ms(task: Task, case: Case) -> dict[Strategy, float]:
 
 
 def _fastest(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> Strategy:
-    ms = expected_ms(task, case_of(geometry, batch, num_in, num_out))
-    return min(allowed(task, geometry, batch, num_in, num_out, dtype), key=lambda s: ms.get(s, math.inf))
+    ms = _expected_ms(task, geometry, batch, num_in, num_out, dtype)
+    return min(ms, key=ms.get)
 
 
 def _fastest_ms(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> float:
+    return min(_expected_ms(task, geometry, batch, num_in, num_out, dtype).values())
+
+
+def _expected_ms(
+    task: Task, geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype
+) -> dict[Strategy, float]:
+    """The expected time of every strategy that is allowed."""
     ms = expected_ms(task, case_of(geometry, batch, num_in, num_out))
-    return min(ms[s] for s in allowed(task, geometry, batch, num_in, num_out, dtype) if s in ms)
+    if Strategy.WINOGRAD in ms and winograd.applies(dense := _dense(geometry)):
+        ms[Strategy.WINOGRAD] *= winograd.waste(dense)  # the measured shapes have none
+    return {s: ms.get(s, math.inf) for s in allowed(task, geometry, batch, num_in, num_out, dtype)}
 
 
 def allowed(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> list[Strategy]:
     """The strategies that can do it, keep the precision of the dtype and stay within their memory."""
-    unit, exact = geometry.strides == (1, 1), dtype == jnp.float64
+    unit, exact, dense = geometry.strides == (1, 1), dtype == jnp.float64, _dense(geometry)
     arrays = batch * (math.prod(geometry.size) * num_in + math.prod(geometry.out) * num_out)
     limit = max(FREE_BYTES, MEMORY_FACTOR * 4 * (arrays + geometry.num_taps * num_in * num_out))
     sizes = {Strategy.LAX: 0, Strategy.COLUMNS: patches.extra_bytes(batch, geometry, num_in)}
-    dense = geometry if unit else strided.blocks_of(geometry)
     if winograd.applies(dense) and not exact:
         block = num_in * math.prod(geometry.strides)
         sizes[Strategy.WINOGRAD] = winograd.extra_bytes(batch, dense, block, num_out) + 4 * arrays * (not unit)
     # Up to 3×3 taps the forms in space need no more multiplications than a spectrum with all its transforms.
-    if unit and not exact and task != Task.KERNEL_GRADIENT and geometry.num_taps > 9:
+    # A map of one pixel is a matrix product.
+    large = geometry.num_taps > 9 and min(*geometry.size, *geometry.out) > 1
+    if unit and not exact and task != Task.KERNEL_GRADIENT and large:
         sizes[Strategy.SPECTRUM] = spectral_bytes(batch, geometry.size, max(geometry.kernel), num_in, num_out)
     if task == Task.KERNEL_GRADIENT and not unit:
         del sizes[Strategy.LAX]  # a dilated convolution, which XLA's fast CPU path cannot take
     return [strategy for strategy, size in sizes.items() if size <= limit or strategy == Strategy.LAX]
+
+
+def _dense(geometry: Geometry) -> Geometry:
+    return geometry if geometry.strides == (1, 1) else strided.blocks_of(geometry)
 
 
 def case_of(geometry: Geometry, batch: int, num_in: int, num_out: int) -> Case:

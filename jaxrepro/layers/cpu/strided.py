@@ -8,6 +8,7 @@ Input gradients need no zeros between the pixels then, which XLA's fast CPU path
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,23 +59,44 @@ def correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry, corre
     """The transpose of a correlation in its input: [B, H', W', O] with [h, w, I, O] to [B, H, W, I].
 
     One dense correlation of g, by `correlate`, yields per position the strides[0] × strides[1] block of x it owns.
-    Along one axis, with p the low pad: dx[s m + r - p] = sum_a g[m - a] kernel[s a + r].
+    Along one axis, with p the low pad and blocks from pixel -d,
+    dx[s t + r - d] = sum_a g[t - a] kernel[s a + r + p - d].
     """
-    h, w, num_in, num_out = kernel.shape
+    num_in, num_out = kernel.shape[2:]
     (sh, sw), strides = geometry.strides, geometry.strides
-    taps = (-(-h // sh), -(-w // sw))
-    kernel = jnp.pad(kernel, ((0, taps[0] * sh - h), (0, taps[1] * sw - w), (0, 0), (0, 0)))
+    axes = [_blocks_along(*axis) for axis in zip(geometry.kernel, strides, geometry.pads, geometry.size, g.shape[1:3])]
+    taps = tuple(axis.taps for axis in axes)
+    kernel = jnp.pad(kernel, (axes[0].kernel_pads, axes[1].kernel_pads, (0, 0), (0, 0)))
     kernel = kernel.reshape(taps[0], sh, taps[1], sw, num_in, num_out)
     kernel = kernel.transpose(0, 2, 5, 1, 3, 4)[::-1, ::-1].reshape(*taps, num_out, sh * sw * num_in)
-    first = [pads[0] // s for pads, s in zip(geometry.pads, strides)]
-    last = [(pads[0] + n - 1) // s for pads, s, n in zip(geometry.pads, strides, geometry.size)]
-    pads = tuple((t - 1 - a, b - n + 1) for t, a, b, n in zip(taps, first, last, g.shape[1:3]))
-    blocks = Geometry(g.shape[1:3], taps, (1, 1), pads)
+    blocks = Geometry(g.shape[1:3], taps, (1, 1), tuple(axis.pads for axis in axes))
     y = correlate(g, kernel, blocks)
     if strides == (1, 1):
         return y
     rows, columns = blocks.out
     y = y.reshape(-1, rows, columns, sh, sw, num_in).transpose(0, 1, 3, 2, 4, 5)
     y = y.reshape(-1, rows * sh, columns * sw, num_in)
-    top, left = (pads[0] - a * s for pads, a, s in zip(geometry.pads, first, strides))
+    top, left = (axis.before for axis in axes)
     return y[:, top : top + geometry.size[0], left : left + geometry.size[1]]
+
+
+class _Axis(NamedTuple):
+    """How one axis of an input gradient is cut into blocks."""
+
+    before: int  # pixels of the first block that lie before the image
+    taps: int  # blocks that one element of g reaches
+    kernel_pads: tuple[int, int]
+    pads: tuple[int, int]  # of g
+
+
+def _blocks_along(kernel: int, stride: int, pads: tuple[int, int], size: int, size_g: int) -> _Axis:
+    """Of all places where blocks can begin, the one with the fewest taps; of these, the one with the fewest blocks."""
+
+    def begin(before: int) -> _Axis:
+        shift = pads[0] - before
+        first, last = -((stride - 1 + shift) // stride), (kernel - 1 - shift) // stride
+        filled = (-(stride * first + shift), stride * (last + 1) + shift - kernel)
+        count = -(-(size + before) // stride)
+        return _Axis(before, last - first + 1, filled, (last, count - first - size_g))
+
+    return min(map(begin, range(stride)), key=lambda axis: (axis.taps, axis.before))

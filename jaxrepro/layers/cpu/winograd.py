@@ -106,6 +106,12 @@ def extra_bytes(batch: int, geometry: Geometry, num_in: int, num_out: int) -> in
     return 2 * 4 * form.n**2 * num_in * num_out + maps
 
 
+def waste(geometry: Geometry) -> float:
+    """Returns computed pixels by wanted ones: results that are no multiple of the tile are computed to its end."""
+    form = form_of(geometry)
+    return math.prod(form.m * tiles / n for tiles, n in zip(_num_tiles(geometry, form), geometry.out))
+
+
 def _bytes_per_image(geometry: Geometry, num_in: int, num_out: int) -> int:
     form = form_of(geometry)
     return 4 * form.n**2 * math.prod(_num_tiles(geometry, form)) * (num_in + num_out)
