@@ -231,51 +231,70 @@ def test_gradients_equal_finite_differences(strategy):
 # The library's edges: right, or a clear error
 
 
+def lifted(x, weights, **options):
+    return quickly(lambda x, w: lift(x, w, SMALL, **options), x, weights)
+
+
 def test_integer_images_are_promoted():
     images, weights = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 2), np.uint8), draw(9, 2, 4)
-    expected = lift(jnp.asarray(images, jnp.float32), weights, SMALL)
-    assert_close(lift(images, weights, SMALL), expected)
-    layer = SESConv(4, SMALL, use_bias=False)
-    assert_close(layer.apply({"params": {"kernel": weights}}, images), expected)
+    expected = lifted(jnp.asarray(images, jnp.float32), weights)
+    assert_close(lifted(images, weights), expected)
+    layer, inner = SESConv(4, SMALL, use_bias=False), SESConvH(4, SMALL, use_bias=False)
+    assert_close(quickly(layer.apply, {"params": {"kernel": weights}}, images), expected)
     features = images[..., None].repeat(3, -1).swapaxes(3, 4)
-    inner = SESConvH(4, SMALL, use_bias=False).apply({"params": {"kernel": weights[:, None]}}, features)
-    assert np.abs(inner).max() > 1
+    assert_close(quickly(inner.apply, {"params": {"kernel": weights[:, None]}}, features), expected)
 
 
 def test_words_and_pairs_are_paddings_too():
     x, weights = draw(2, 9, 10, 9), draw(9, 9, 8, seed=1)
-    assert_close(lift(x, weights, SMALL, padding="SAME"), lift(x, weights, SMALL))
-    assert_close(lift(x, weights, SMALL, padding="VALID"), lift(x, weights, SMALL, padding=0))
-    uneven = lift(x, weights, SMALL, padding=((3, 0), (1, 3)))
-    assert_close(uneven, lift(x, weights, SMALL)[:, :-3, 2:])
-    strided = lift(x, weights, SMALL, strides=(2, 1), padding="SAME")
+
+    def every(x, w):
+        options = ({}, {"padding": "SAME"}, {"padding": 0}, {"padding": "VALID"}, {"padding": ((3, 0), (1, 3))})
+        return [lift(x, w, SMALL, **o) for o in options], lift(x, w, SMALL, strides=(2, 1), padding="SAME")
+
+    (usual, same, none, valid, uneven), strided = quickly(every, x, weights)
+    assert_close(same, usual)
+    assert_close(valid, none)
+    assert_close(uneven, usual[:, :-3, 2:])
     assert strided.shape == (2, 5, 10, 3, 8)
     with pytest.raises(ValueError, match="padding is 'SMAE'; use 'SAME', 'VALID'"):
         lift(x, weights, SMALL, padding="SMAE")
 
 
 def test_leading_axes_are_batch_axes():
-    x, weights = draw(2, 3, 7, 7, 2), draw(9, 2, 4, seed=1)
-    flat = lift(x.reshape(6, 7, 7, 2), weights, SMALL)
-    assert_close(lift(x, weights, SMALL), flat.reshape(2, 3, *flat.shape[1:]))
-    assert_close(lift(x[0, 0], weights, SMALL), flat[0])
-    inner = draw(9, 1, 4, 5, seed=2)
-    assert_close(scale_conv(flat[0], inner, SMALL), scale_conv(flat, inner, SMALL)[0])
+    x, weights, inner = draw(2, 3, 7, 7, 2), draw(9, 2, 4, seed=1), draw(9, 1, 4, 5, seed=2)
+
+    def every(x):
+        flat = lift(x.reshape(6, 7, 7, 2), weights, SMALL)
+        more = scale_conv(flat, inner, SMALL), scale_conv(flat[0], inner, SMALL)
+        return flat, lift(x, weights, SMALL), lift(x[0, 0], weights, SMALL), *more
+
+    flat, deep, single, after, single_after = quickly(every, x)
+    assert_close(deep, flat.reshape(2, 3, *flat.shape[1:]))
+    assert_close(single, flat[0])
+    assert_close(single_after, after[0])
 
 
 def test_maps_in_a_tuple_give_what_stacked_ones_do():
     x, weights, inner = draw(2, 7, 7, 2), draw(9, 2, 4, seed=1), draw(9, 2, 4, 5, seed=2)
-    maps = lift_to_maps(x, weights, SMALL)
-    assert_close(jnp.stack(maps, 3), lift(x, weights, SMALL))
-    assert_close(jnp.stack(scale_conv_maps(maps, inner, SMALL), 3), scale_conv(jnp.stack(maps, 3), inner, SMALL))
+
+    def both(x):
+        maps, stacked = lift_to_maps(x, weights, SMALL), lift(x, weights, SMALL)
+        return (jnp.stack(maps, 3), jnp.stack(scale_conv_maps(maps, inner, SMALL), 3)), (
+            stacked,
+            scale_conv(stacked, inner, SMALL),
+        )
+
+    for maps, stacked in zip(*quickly(both, x), strict=True):
+        assert_close(maps, stacked)
 
 
 def test_double_precision_is_kept():
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
-        x, weights = rng.standard_normal((1, 14, 14, 8)), rng.standard_normal((49, 8, 8)) / 7
+        x, weights = rng.standard_normal((1, 9, 9, 2)), rng.standard_normal((49, 2, 3)) / 7
         values = scale_reference.basis(15, WIDE.scales, scale_reference.family_b(49, 1.5, 4))
-        y = lift(jnp.asarray(x), jnp.asarray(weights), WIDE)
+        y = quickly(lambda x, w: lift(x, w, WIDE), x, weights)
         assert y.dtype == jnp.float64
         assert_close(y, scale_reference.lift(x, weights, values, 7), 1e-13)
 
@@ -284,7 +303,7 @@ def test_a_dtype_sets_the_computation_and_parameters_stay_wide():
     for layer, x in ((SESConv(4, SMALL, dtype=jnp.bfloat16), draw(1, 6, 6, 2)),
                      (SESConvH(4, SMALL, dtype=jnp.bfloat16), draw(1, 6, 6, 3, 2)),
                      (SESConv1x1(4, dtype=jnp.bfloat16), draw(1, 6, 6, 3, 2))):  # fmt: skip
-        y, variables = layer.init_with_output(jax.random.key(0), x)
+        y, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
         assert y.dtype == jnp.bfloat16
         assert {a.dtype for a in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
@@ -292,7 +311,7 @@ def test_a_dtype_sets_the_computation_and_parameters_stay_wide():
 def test_a_1x1_layer_treats_pixels_and_scales_alike():
     x = draw(2, 6, 7, 3, 4)
     layer = SESConv1x1(5, strides=2, use_bias=True)
-    y, variables = layer.init_with_output(jax.random.key(0), x)
+    y, variables = quickly(layer.init_with_output, jax.random.key(0), x)
     kernel = np.asarray(variables["params"]["kernel"])
     assert variables["params"]["bias"].shape == (5,)
     assert_close(y, np.asarray(x)[:, ::2, ::2] @ kernel)
