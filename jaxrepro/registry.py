@@ -14,6 +14,7 @@ from jaxrepro.errors import unknown
 EXPERIMENTS = {
     "dcgan": "jaxrepro.experiments.dcgan",
     "sesn": "jaxrepro.experiments.sesn",
+    "sesn_stl10": "jaxrepro.experiments.sesn_stl10",
     "synbols_active_learning": "jaxrepro.experiments.synbols_active_learning",
     "synbols_counting": "jaxrepro.experiments.synbols_counting",
     "synbols_few_shot": "jaxrepro.experiments.synbols_few_shot",

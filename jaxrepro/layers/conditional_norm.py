@@ -23,4 +23,4 @@ class ConditionalBatchNorm(nn.Module):
     def __call__(self, x: jax.Array, condition: jax.Array, train: bool) -> jax.Array:
         gamma, beta = jnp.split(torch_dense(condition, 2 * x.shape[-1]).astype(x.dtype), 2, axis=-1)
         shape = (len(x), *(1,) * (x.ndim - 2), x.shape[-1])
-        return BatchNorm(affine=False)(x, train) * gamma.reshape(shape) + beta.reshape(shape)
+        return BatchNorm(use_affine=False)(x, train) * gamma.reshape(shape) + beta.reshape(shape)
