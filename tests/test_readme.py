@@ -17,6 +17,7 @@ from jaxrepro.report import papers
 
 README = (launching.ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    (?:srun [^\n]*?)?python (launch\.py [^\n#]*)", README, re.MULTILINE)
+COMMANDS += re.findall(r"`python (launch\.py [^`]*)`", README)
 
 
 def block(first_line):
