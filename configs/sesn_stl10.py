@@ -6,7 +6,7 @@ python launch.py --config=configs/sesn_stl10.py:small --sweep       # WRN, SESN-
 python launch.py --config=configs/sesn_stl10.py:smoke               # three narrow networks side by side, embedded data
 
 A batch of 128 at 96×96 takes tens of GB; --config.model.remat, --config.precision=bfloat16 and
---config.memory.micro_batches make it fit. benchmarks/results/sesn_memory.md says how much each saves, and its price.
+--config.memory.micro_batches make it fit. benchmarks/results/sesn_memory.md says how much each saves.
 """
 
 from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig

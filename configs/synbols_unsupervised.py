@@ -62,6 +62,7 @@ SMOKE = {
     "optim.lr": 2e-3,
     "data.source": "synbols:non-camou-bw?num_samples=2000&auxiliary=false&resolution=16",
     "model.width": 0.125,
+    "model.encoder_blocks": (1, 1, 1),
     "probe.attributes": ("char", "font", "rotation"),
     "probe.schedules": ("online", "frozen"),
     "probe.lr": 2e-3,

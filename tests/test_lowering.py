@@ -41,7 +41,8 @@ def image_shape(config):
         return (64, 64, 3) if "resolution=64" in config.data.source else (128, 128, 3)
     if config.experiment == "sesn_stl10":
         return (config.task.image_size, config.task.image_size, len(config.task.mean))
-    if config.experiment in ("synbols_trunk", "synbols_active_learning", "synbols_few_shot"):
+    plain = ("synbols_trunk", "synbols_active_learning", "synbols_few_shot", "synbols_unsupervised")
+    if config.experiment in plain:
         return (16, 16, 3) if "resolution=16" in config.data.source else (32, 32, 3)
     return (config.task.image_size, config.task.image_size, 1 if "-bw" in config.data.source else 3)
 
@@ -64,12 +65,16 @@ def without_data(config, path):
             arrays[f"{split}_points"] = np.ones((NUM_ROWS, height, width // 8), np.uint8)
             arrays[f"{split}_letter_size"] = np.ones(NUM_ROWS, np.float32)
         changes |= {"trunk.weights": "", "task.overlap": "any"}
+    if config.experiment == "synbols_unsupervised":
+        numbers = {"font": np.arange(NUM_ROWS) % 30}
+        numbers |= {a: np.zeros(NUM_ROWS, np.float32) for a in config.probe.attributes if a not in ("char", "font")}
+        arrays |= {f"{split}_{a}": values for split in ("train", "valid") for a, values in numbers.items()}
     changes |= {f"data.{split}": split for split in ("train", "valid", "test")}
     if config.experiment == "synbols_active_learning":
         rounds = Rounds(100, config.active.queries, config.active.epochs, config.train.batch_size)
         changes |= {"active.initial": 100, "train.duration": f"{rounds.end_of(0)} steps"}
         changes |= {"task.flag": "none", "trunk.weights": ""}
-    elif "task" in config and config.experiment != "synbols_counting":
+    elif "label" in config.get("task", ()):
         changes |= {"task.label": "label"} | ({"task.trim": ()} if "trim" in config.task else {})
     if "realisation" in config:
         changes |= {f"realisation.num_{split}": 40 for split in ("train", "valid", "test")}

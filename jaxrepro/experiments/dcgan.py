@@ -32,15 +32,13 @@ from jaxrepro.evaluators.memorisation import searched_images
 from jaxrepro.evaluators.samples import GRID, Sampler
 from jaxrepro.experiment import Context, Experiment, When
 from jaxrepro.layers.guided import guided_leaky_relu
-from jaxrepro.losses import gan as losses
 from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Ends, Generator, draw_latents, to_range, to_uint8
 from jaxrepro.models.dcgan_arrays import read_arrays
 from jaxrepro.training.adversarial import (
     Apply,
-    LossStatistics,
-    Player,
     State,
     Updates,
+    begin,
     discriminator_step,
     generate_fakes,
     generator_step,
@@ -88,14 +86,13 @@ def networks(config: Config, momentum: float = 0.9) -> tuple[Generator, Discrimi
 
 
 def applied(config: Config, momentum: float = 0.9) -> tuple[Apply, Apply]:
-    """Returns generator and discriminator as functions of variables and inputs, in the config's precision."""
+    """Returns both networks as functions of variables and inputs, in the config's precision."""
     return tuple(functools.partial(apply_in, config.precision, network) for network in networks(config, momentum))
 
 
 def init_variables(config: Config, key: jax.Array) -> dict[str, Any]:
     """Returns {"generator", "discriminator"}: variables {"params", "batch_stats"}."""
-    generator, discriminator = networks(config)
-    generator_key, discriminator_key = jax.random.split(key)
+    (generator, discriminator), (generator_key, discriminator_key) = networks(config), jax.random.split(key)
     labels = jnp.zeros(2, jnp.int32)
     z, images = jnp.zeros((2, config.model.latent)), jnp.zeros((2, *config.model.image_shape))
     return {
@@ -151,27 +148,10 @@ def make_update(config: Config, optimizer: Optimizer):
 
 
 def init_state(config: Config, optimizer: Optimizer, key: jax.Array, given: Mapping[str, Any] | tuple = ()) -> State:
-    """Returns the state of step 0; its latest losses and scores are those of an undecided discriminator.
-
-    given: parameters of both networks in place of random ones.
-    """
+    """Returns the state of step 0; given: parameters of both networks in place of random ones."""
     variables_key, latents_key = jax.random.split(key)
-    made = {
-        name: Player(**v | ({"params": given[name]} if given else {}), opt_state=optimizer.init(v["params"]))
-        for name, v in init_variables(config, variables_key).items()
-    }
-    undecided = losses.cross_entropy(jnp.zeros(1), True)
-    return State(
-        **made,
-        losses={name: LossStatistics.empty() for name in made},
-        latest={
-            "loss_discriminator": 2 * undecided,
-            "loss_generator": undecided,
-            "real_score": jnp.float32(0.5),
-            "fake_score": jnp.float32(0.5),
-        },
-        fixed_latents=draw_latents(config.model, latents_key, max(config.train.batch_size, GRID**2)),
-    )
+    latents = draw_latents(config.model, latents_key, max(config.train.batch_size, GRID**2))
+    return begin(init_variables(config, variables_key), optimizer.init, latents, dict(given))
 
 
 def build(config: Config) -> Experiment:
@@ -215,8 +195,9 @@ def build(config: Config) -> Experiment:
 
 def read_weights(config: Config) -> dict[str, Any]:
     """Returns the authors' parameters of both networks."""
-    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    return read_arrays(Path(config.weights).expanduser(), shapes)
+    return read_arrays(
+        Path(config.weights).expanduser(), jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    )
 
 
 def read(config: Config, table: Table, columns: Sequence[str] = (), limit: int = 0) -> dict[str, np.ndarray]:

@@ -19,7 +19,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from jaxrepro.config import OptimConfig, RunConfig
 from jaxrepro.data import load_dataset, make_source, read_split
@@ -33,11 +32,9 @@ from jaxrepro.losses import vae as losses
 from jaxrepro.models.conv_vae import Conditioning, ConvVAE, Layout, Likelihood, VAEConfig, output_mean, positive
 from jaxrepro.models.report_vae import ReportVAE
 from jaxrepro.training.loss_weights import BetaConfig, KLConfig, kl_of, sample_beta
-from jaxrepro.training.members import ends_epoch, member_metrics
+from jaxrepro.training.members import Member, ends_epoch, member_metrics, members
 from jaxrepro.training.optim import make_optimizer
 from jaxrepro.training.precision import apply_in
-
-CONDITIONAL = "conditional"
 
 # With config.parallel.model_axis > 1 the columns of the widest layers, and their optimizer state, are split.
 SHARDING_RULES = ((r".*/(encoder_hidden|decoder_hidden|decoder_input)/kernel", (None, "model")),)
@@ -74,25 +71,6 @@ class Config(RunConfig):
         check(right, "kl.squared_head needs model.layout='report', whose head stands for log(std^2)")
 
 
-@struct.dataclass
-class Member:
-    """One model in training."""
-
-    params: Any
-    opt_state: Any
-
-
-def members(config: Config) -> dict[str, float]:
-    """Returns name -> beta of every model of a run; 0 stands for the conditional one."""
-    if config.beta.fixed:
-        return {fixed_name(config.beta.fixed): config.beta.fixed}
-    return {CONDITIONAL: 0.0} | {fixed_name(beta): beta for beta in config.beta.baselines}
-
-
-def fixed_name(beta: float) -> str:
-    return f"fixed_beta_{beta:g}"
-
-
 def make_model(config: Config, beta: float) -> ConvVAE | ReportVAE:
     """Returns the conditional network (beta = 0), or the same network without conditioning."""
     model = config.model if beta == 0 else dataclasses.replace(config.model, conditioning=Conditioning.NONE)
@@ -112,7 +90,7 @@ def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
     images = jnp.zeros((1, *config.model.image_shape))
     return {
         name: make_model(config, beta).init(jax.random.fold_in(key, i), images, jnp.ones(1), key)["params"]
-        for i, (name, beta) in enumerate(members(config).items())
+        for i, (name, beta) in enumerate(members(config.beta).items())
     }
 
 
@@ -171,7 +149,7 @@ def build(config: Config) -> Experiment:
         train, config.train.batch_size, columns=("image",), resident_limit_mb=config.data.resident_limit_mb
     )
     total = num_steps(config.train.duration, steps_per_epoch=source.steps_per_epoch)
-    betas = members(config)
+    betas = members(config.beta)
     models = {name: make_model(config, beta) for name, beta in betas.items()}
     optimizers = {
         name: make_optimizer(optim_of(config, beta), total, source.steps_per_epoch) for name, beta in betas.items()
@@ -239,7 +217,7 @@ def evaluation_images(config: Config, table: Any) -> np.ndarray:
 
 def view(config: Config, name: str) -> beta_grid.Model:
     """Returns a member as the evaluator sees it: uint8 images in and out."""
-    beta = members(config)[name]
+    beta = members(config.beta)[name]
     model = make_model(config, beta)
     apply = functools.partial(apply_in, config.precision, model)
 

@@ -1,14 +1,39 @@
-"""Several models of one program and what is logged of them, the first one under plain names.
+"""Several models of one program, one conditional on beta or none, and what is logged of them.
 
+betas = members(BetaConfig(baselines=(16.0,)))     # {"conditional": 0.0, "fixed_beta_16": 16.0}
 metrics = member_metrics({"conditional": terms, "fixed_beta_16": others}, is_last)
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jaxrepro.metrics import Mean
+from jaxrepro.training.loss_weights import BetaConfig
+
+CONDITIONAL = "conditional"
+
+
+@struct.dataclass
+class Member:
+    """One model in training."""
+
+    params: Any
+    opt_state: Any
+
+
+def members(config: BetaConfig) -> dict[str, float]:
+    """Returns name -> beta of every model of a run; 0 stands for the conditional one."""
+    if config.fixed:
+        return {fixed_name(config.fixed): config.fixed}
+    return {CONDITIONAL: 0.0} | {fixed_name(beta): beta for beta in config.baselines}
+
+
+def fixed_name(beta: float) -> str:
+    return f"fixed_beta_{beta:g}"
 
 
 def ends_epoch(step: jax.Array, steps_per_epoch: float, total: int) -> jax.Array:

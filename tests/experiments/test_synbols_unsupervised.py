@@ -15,20 +15,14 @@ from jaxrepro.data import table_from_arrays
 from jaxrepro.errors import UserError
 from jaxrepro.evaluators import autoencoder, codes
 from jaxrepro.experiments import synbols_unsupervised as unsupervised
-from jaxrepro.layers import conv
 from jaxrepro.models.representations import RepresentationConfig
 from jaxrepro.report.papers import find
 from jaxrepro.report.reference import load_reference
 from jaxrepro.training.probes import FitConfig, ProbeConfig
 
+pytestmark = pytest.mark.usefixtures("plain_convolutions")
 CONFIG = "configs/synbols_unsupervised.py"
 NUM_CHARS, NUM_FONTS = 4, 3
-
-
-@pytest.fixture(autouse=True)
-def plain_convolutions(monkeypatch):
-    """XLA's own, whose programs are small; those for a CPU have tests of their own."""
-    monkeypatch.setattr(conv, "_on_cpu", lambda: False)
 
 
 @pytest.fixture(autouse=True)

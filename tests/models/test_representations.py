@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxrepro.errors import UserError
-from jaxrepro.layers import conv
 from jaxrepro.layers.conditional_norm import ConditionalBatchNorm
 from jaxrepro.models.hvae import UpBlock, double
 from jaxrepro.models.infomax import PairScores
@@ -14,6 +13,7 @@ from jaxrepro.models.probes import probe_network
 from jaxrepro.models.representations import RepresentationConfig, check_images, make_network
 from jaxrepro.step import QUICK_COMPILE
 
+pytestmark = pytest.mark.usefixtures("plain_convolutions")
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
 COUNTS = {  # of the whole, and of parts; by hand from the shapes of the released code
@@ -24,12 +24,6 @@ COUNTS = {  # of the whole, and of parts; by hand from the shapes of the release
     "VAE ResNet": (9_320_777, {"encoder": 5_005_702, "decoder": 4_315_075}),
     "HVAE (2 level) ResNet": (15_743_945, {"low_level": 4_194_432, "low_norm": 256, "decoder": 6_543_555}),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def plain_convolutions(monkeypatch):
-    """XLA's own, whose programs are small; those for a CPU have tests of their own."""
-    monkeypatch.setattr(conv, "_on_cpu", lambda: False)
 
 
 def shapes_of(config, side=32):

@@ -164,9 +164,12 @@ def test_a_block_of_sesn_with_ample_supports_is_scale_equivariant_and_one_of_wrn
 
 @pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize("remat", [Remat.NORM, Remat.BLOCK])
-def test_a_rematerialised_block_has_the_gradients_and_statistics_of_the_plain_one(remat):
-    maps = tuple(jnp.asarray(RANDOM.normal(size=(2, 6, 6, 2)), jnp.float32) for _ in range(3))
-    arguments = (residual_parts.sesn(), 1, 1, 3, 1, 0.5)
+@pytest.mark.parametrize(
+    ("parts", "num_scales"), [(Parts(), 1), pytest.param(residual_parts.sesn(), 3, marks=pytest.mark.slow)]
+)
+def test_a_rematerialised_block_has_the_gradients_and_statistics_of_the_plain_one(parts, num_scales, remat):
+    maps = tuple(jnp.asarray(RANDOM.normal(size=(2, 6, 6, 2)), jnp.float32) for _ in range(num_scales))
+    arguments = (parts, 1, 1, 3, 1, 0.5)
     plain, saving = Block(*arguments, name="block"), residual.rematerialised(remat)(*arguments, name="block")
     variables = quickly(lambda: plain.init(KEY, maps, False))
 

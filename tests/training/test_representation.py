@@ -12,7 +12,6 @@ from contexts import at
 
 from jaxrepro.config import OptimConfig
 from jaxrepro.data.attributes import Attribute
-from jaxrepro.layers import conv
 from jaxrepro.losses import infomax, vae
 from jaxrepro.models.hvae import HVAE, Decoder
 from jaxrepro.models.infomax import DeepInfoMax, InfoMaxEncoder
@@ -25,18 +24,13 @@ from jaxrepro.training.optim import make_optimizer
 from jaxrepro.training.probes import make_heads
 from jaxrepro.training.representation import Autoencoder, InfoMax, Outcome, Task
 
+pytestmark = pytest.mark.usefixtures("plain_convolutions")
 RANDOM = np.random.default_rng(0)
 KEY = jax.random.key(0)
 CODE, NARROW = 4, (2, 3, 4, 5)
 RATE = OptimConfig(name="sgd", lr=1.0, momentum=0.0)  # so that a step is the gradient
 ATTRIBUTES = (Attribute("char", "label", 3), Attribute("scale", "scale", 0))
 jit = functools.partial(jax.jit, compiler_options=QUICK_COMPILE)
-
-
-@pytest.fixture(autouse=True)
-def plain_convolutions(monkeypatch):
-    """XLA's own, whose programs are small; those for a CPU have tests of their own."""
-    monkeypatch.setattr(conv, "_on_cpu", lambda: False)
 
 
 def batch_of(side, num=4):
