@@ -36,7 +36,7 @@ def test_help_shows_the_flags_and_exits_with_zero():
         (["--config=configs/yoto_cifar.py:smoke", "--config.beta.low=0.0"], "config.beta.low is 0.0"),
         (
             ["--config=configs/yoto_cifar.py:smoke", "--config.model.num_blocks=4"],
-            "config.model.image_shape is (32, 32, 3)",
+            "config.model.image_shape is (32, 32, 1)",
         ),
         (["--config=configs/yoto_cifar.py:smoke", "--config.data.source=npz:/no/such.npz"], "/no/such.npz"),
         (["--config=configs/yoto_cifar.py:smoke", "--config.data.source=folder:/no/such"], "/no/such"),
@@ -76,10 +76,10 @@ def test_print_shows_config_and_parameters_and_touches_nothing(tmp_path):
 
 
 def test_a_sweep_is_listed_with_its_folders():
-    done = launching.call_main("--config=configs/yoto_cifar.py:report", "--mode=print", "--sweep")
+    done = launching.call_main("--config=configs/yoto_cifar.py", "--mode=print", "--sweep")
     assert done.returncode == 0
     assert len(done.stdout.strip().splitlines()) == 15
-    assert "runs/yoto_cifar-report/sweep/model.width=2,beta.fixed=16.0" in done.stdout
+    assert "runs/yoto_cifar-paper/sweep/model.width=2,beta.fixed=16.0" in done.stdout
 
 
 SEEDS = {"train.duration": "20 steps", "seeds": "(0,1,2)", "log.tensorboard": True}

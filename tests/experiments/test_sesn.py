@@ -47,7 +47,7 @@ def tiny(**changes):
         "optim": OptimConfig(lr=0.01, schedule="drops", drops=("50%", "75%")),
         "data": DataConfig(source="mnist5k"),
         "realisation": sesn.RealisationConfig(num_train=120, num_valid=40, num_test=50),
-        "model": sesn.MethodsConfig(method="CNN", channels=(2, 2, 2), hidden=4, dropout=0.2),
+        "model": sesn.MethodsConfig(method="CNN", channels=(3, 3, 3), hidden=4, dropout=0.2),
         "augment": sesn.AugmentConfig(zoom=(0.5, 2.0)),
         "eval": EvalConfig(every="1 epochs", batch_size=32),
         "log": LogConfig(every="1 epochs"),
