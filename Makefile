@@ -7,7 +7,7 @@ UV = .venv/bin/uv
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format lock clean
+.PHONY: help install demo test test-slow test-faults lint format lock clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -29,6 +29,10 @@ test: install ## Run the default tests; ARGS="tests/report -x" narrows them
 test-slow: install ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
+# Damaged files of every kind, a few minutes; ARGS="--trials=200 --seed=1" for others.
+test-faults: install ## Damage run folders, checkpoints, caches and sources 1,000 times: nothing may be silent or crash
+	@$(BIN)/python tests/faults/fuzz.py $(ARGS)
+
 lint: install ## Check style and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -37,11 +41,14 @@ format: install ## Fix what can be fixed automatically
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# One lock for all supported versions of Python. It names no index, so it works with any mirror.
+# Locks for all supported versions of Python; they name no index, so they work with any mirror: what is installed, what
+# installs it, and what builds those packages that come as source.
+COMPILE = $(UV) pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 lock: install ## Resolve requirements.lock anew from pyproject.toml (UPGRADE=1 takes the newest versions)
-	@$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-		$(if $(UPGRADE),--upgrade) -o requirements.lock --quiet
+	@$(COMPILE) pyproject.toml --extra dev -o requirements.lock
+	@printf '%s\n' uv pip | $(COMPILE) - -o .ci/tools.lock
+	@printf '%s\n' 'setuptools>=77' wheel meson-python ninja | $(COMPILE) - -o .ci/build.lock
 
 clean: ## Remove .venv and caches; runs/ stays
 	@rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

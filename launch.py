@@ -5,11 +5,11 @@
     python launch.py --config=configs/yoto_cifar.py --mode=print             # the resolved config and the parameters
     python launch.py --config=configs/yoto_cifar.py:report --sweep           # every cell of the paper's figures
 
-Exit codes: 0 finished; 2 the input is wrong (one line says what and how to mend it); 75 interrupted after saving a
-checkpoint, the same command continues; 1 a bug, or a loss that is no longer finite.
+Exit codes: 0 finished; 2 the input is wrong, or the machine refuses (one line says what and how to mend it); 75
+interrupted after saving a checkpoint, or another process of the run was lost: the same command continues; 1 a bug, or a
+loss that is no longer finite.
 """
 
-import errno
 import os
 import shlex
 import sys
@@ -17,15 +17,12 @@ from pathlib import Path
 
 from absl import flags
 
+from jaxrepro import cluster
 from jaxrepro.errors import MissingData, UserError
+from jaxrepro.machine import lost_peer, machine_fault
+from jaxrepro.watch import LOST, watch
 
 FINISHED, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 75
-
-# The machine or the folder does not allow it; anything else is a bug of ours.
-MACHINE_ERRORS = {
-    getattr(errno, name)
-    for name in ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG", "ENOTDIR", "EISDIR", "ELOOP")
-}
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("config", None, "FILE[:PRESET], such as configs/yoto_cifar.py:smoke; presets: paper, report, smoke")
@@ -80,10 +77,9 @@ def initialize_jax() -> None:
     import absl.logging
     import jax
 
-    from jaxrepro import cluster
     from jaxrepro.data.cache import data_dir
 
-    absl.logging.set_verbosity(absl.logging.ERROR)  # orbax explains itself at length otherwise
+    absl.logging.set_verbosity(absl.logging.FATAL)  # orbax explains itself at length, and raises what is an error
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "xla"))
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -93,19 +89,40 @@ def initialize_jax() -> None:
 
 def main(argv: list[str]) -> int:
     """Runs the command line and returns its exit code; a user's mistake becomes one line on stderr."""
+    sys.excepthook = tell_once
     try:
         return launch(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
-    except OSError as error:
-        if error.errno not in MACHINE_ERRORS:
-            raise
-        print(f"error: {error.filename or 'cannot write'}: {error.strerror}", file=sys.stderr)
-        return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if peer := lost_peer(error):
+            print(f"lost {other_processes()} of this run ({peer}); {LOST}", file=sys.stderr, flush=True)
+            leave(INTERRUPTED)
+        if not (fault := machine_fault(error)):
+            raise
+        print(f"error: {fault}", file=sys.stderr)
+        return USER_ERROR
+
+
+def other_processes() -> str:
+    """Returns the others of a run, of which one was lost: "process 1" where there is only one."""
+    import jax
+
+    count = jax.process_count()
+    return f"process {1 - jax.process_index()}" if count == 2 else f"one of the {count - 1} other processes"
+
+
+def tell_once(kind, error, trace) -> None:
+    """Prints errors of libraries' threads, but not those that follow from what `main` tells in one line."""
+    if not (machine_fault(error) or str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, trace)
+
+
+leave = os._exit  # at once: an orderly exit waits for the lost process, and then ends in the stack of a C++ library
 
 
 def launch(argv: list[str]) -> int:
@@ -114,6 +131,10 @@ def launch(argv: list[str]) -> int:
         print(__doc__ + FLAGS.module_help(sys.modules[__name__]))
         return FINISHED
     overrides = parse_arguments(argv)
+    if cluster.several(cluster.Distributed(FLAGS.distributed), FLAGS.num_processes):
+        code = watch()
+        if code is not None:
+            return code
     initialize_jax()
     from jaxrepro import config_file, run
     from jaxrepro.progress import Interrupt
@@ -189,7 +210,8 @@ def run_points(points, resolve, interrupt=None) -> int:
                 return INTERRUPTED
         except NonFiniteError as error:
             failed.append((workdir, f"diverged: {error}"))
-            print(f"diverged: {error}; the last good checkpoint stays in {workdir}", file=sys.stderr)
+            kept = f"; the last good checkpoint stays in {workdir}" if has_checkpoint(workdir) else ""
+            print(f"diverged: {error}{kept}", file=sys.stderr)
         except MissingData as error:
             if len(points) == 1:
                 raise
@@ -209,6 +231,11 @@ def run_points(points, resolve, interrupt=None) -> int:
         for workdir, why in failed:
             print(f"  {workdir.name}: {why}", file=sys.stderr)
     return FAILED if failed else FINISHED
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    folder = workdir / "checkpoints"
+    return folder.is_dir() and any(p.name.isdigit() for p in folder.iterdir())
 
 
 if __name__ == "__main__":

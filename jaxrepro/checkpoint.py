@@ -10,7 +10,6 @@ Orbax commits a checkpoint atomically, but restores flipped bytes without a word
 import contextlib
 import errno
 import gc
-import json
 import logging
 import shutil
 import sys
@@ -24,18 +23,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrepro import digests
 from jaxrepro import mesh as mesh_lib
 from jaxrepro.config import CheckpointConfig
 from jaxrepro.errors import UserError
 
 log = logging.getLogger(__name__)
 
+BYTES_PER_LEAF = 4096  # what orbax writes about a leaf is half of it
+
 
 class NonFiniteError(Exception):
     """A loss or a parameter is no longer a finite number; the message names the steps."""
 
 
-def digests(tree: Any) -> tuple[dict[str, str], bool]:
+def leaf_digests(tree: Any) -> tuple[dict[str, str], bool]:
     """Returns ({leaf path: CRC-32 of its bytes}, whether every floating-point leaf is finite).
 
     Leaves are fetched whole, so the digest does not depend on how they are sharded. All processes call this together.
@@ -118,12 +120,14 @@ class Checkpoints:
 
         Raises:
           NonFiniteError: `ts` holds a NaN or an infinity; nothing is written.
+          UserError: the disk has no room for it; nothing is written.
         """
         if step in self._manager.all_steps():
             return
-        digest, finite = digests(ts)
+        digest, finite = leaf_digests(ts)
         if not finite:
             raise NonFiniteError(f"the state at step {step} holds values that are not finite")
+        _check_room(self.directory, ts)
         meta = {"step": step, "digests": digest, "leaves": leaves_of(ts), "metric": metric, "notes": dict(notes or {})}
         if metric is not None:
             self._metrics[step] = float(metric)
@@ -131,7 +135,7 @@ class Checkpoints:
             step,
             args=self._ocp.args.Composite(
                 state=self._ocp.args.StandardSave(ts),
-                meta=self._ocp.args.JsonSave(meta | {"digest": _digest_of(meta)}),
+                meta=self._ocp.args.JsonSave(digests.seal(meta)),
             ),
             force=True,
         )
@@ -188,11 +192,10 @@ class Checkpoints:
             meta = dict(
                 self._manager.restore(step, args=self._ocp.args.Composite(meta=self._ocp.args.JsonRestore()))["meta"]
             )
-            digest = meta.pop("digest")
         except Exception as error:  # orbax raises bare Exceptions for damaged files, so nothing narrower would do
             _refuse_unreadable(error)
             raise Damage(f"its description cannot be read ({_first_line(error)})") from error
-        if digest != _digest_of(meta):
+        if not digests.is_sealed(meta):
             raise Damage("its description changed on disk")
         return meta
 
@@ -204,7 +207,7 @@ class Checkpoints:
                 raise UserError(f"checkpoint {step} of {self.directory.parent} is of another program: {wrong}")
             args = self._ocp.args.Composite(state=self._ocp.args.StandardRestore(abstract))
             state = self._restore_state(step, args)
-            fault = _mismatch(meta["digests"], digests(state)[0])
+            fault = _mismatch(meta["digests"], leaf_digests(state)[0])
         except Damage as error:
             fault = str(error)
         if fault is not None:
@@ -250,8 +253,16 @@ def _drop_unfinished_reads() -> None:
         sys.unraisablehook = hook
 
 
-def _digest_of(meta: Mapping[str, Any]) -> str:
-    return f"{zlib.crc32(json.dumps(meta, sort_keys=True).encode()):08x}"
+def _check_room(folder: Path, ts: Any) -> None:
+    """Raises UserError on a full disk; orbax would fail in several threads, each with a traceback."""
+    leaves = jax.tree.leaves(ts)
+    needed = 2 * sum(leaf.nbytes for leaf in leaves) + BYTES_PER_LEAF * len(leaves)  # parts are written, then joined
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"no room for a checkpoint of {needed / 2**20:,.1f} MiB in {folder}, where {free / 2**20:,.1f} MiB are"
+            " free; free some space, then the same command continues"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -5,11 +5,11 @@ join(Distributed.ON, "host0:1234", num_processes=2, process_id=0)   # where no s
 """
 
 import os
+import sys
 import warnings
 from enum import StrEnum
 
 from jaxrepro.errors import UserError
-from jaxrepro.progress import say
 
 
 class Distributed(StrEnum):
@@ -22,6 +22,18 @@ class Distributed(StrEnum):
 
 SCHEDULERS = {"SLURM_NTASKS": "Slurm", "OMPI_COMM_WORLD_SIZE": "Open MPI"}  # variable with the number of processes
 ELSEWHERE = "give --coordinator_address=HOST:PORT --num_processes=N --process_id=I, or --distributed=off to run alone"
+
+
+def several(mode: Distributed, num_processes: int | None) -> bool:
+    """Returns whether this is one of several processes, as far as flags and schedulers tell."""
+    if mode == Distributed.OFF:
+        return False
+    return max([num_processes or 1, *(_count(name) for name in SCHEDULERS if name in os.environ)]) > 1
+
+
+def say(message: str) -> None:
+    """Prints a line on stderr. To ask which process this is would start the devices, after which nobody can join."""
+    print(message, file=sys.stderr, flush=True)
 
 
 def join(
@@ -95,6 +107,9 @@ def _join_if_found(timeout: int) -> None:
 def _count(name: str) -> int:
     text = os.environ[name]
     try:
-        return int(text)
+        count = int(text)
     except ValueError:
-        raise UserError(f"${name} is {text!r}; {SCHEDULERS[name]} sets a number of processes there") from None
+        count = 0
+    if count < 1:
+        raise UserError(f"${name} is {text!r}; {SCHEDULERS[name]} sets a number of processes there")
+    return count

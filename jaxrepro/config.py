@@ -19,6 +19,9 @@ from typing import Any
 from jaxrepro.durations import check_duration
 from jaxrepro.errors import UserError, check, unknown
 
+MOST = 2**31 - 1  # of whole numbers; devices count in int32
+MOST_BATCH = 1_000_000
+
 
 class Precision(StrEnum):
     FLOAT32 = "float32"
@@ -53,7 +56,12 @@ class TrainConfig:
 
     def __post_init__(self):
         check_duration("duration", self.duration, units=("steps", "epochs"))
-        check(self.batch_size > 0, f"batch_size is {self.batch_size}; it must be positive")
+        check_batch_size(self.batch_size)
+
+
+def check_batch_size(size: int) -> None:
+    """Raises UserError for a batch that no machine can hold, before its rows are drawn."""
+    check(0 < size <= MOST_BATCH, f"batch_size is {size}; it must be positive, and at most {MOST_BATCH:,}")
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,9 @@ class DataConfig:
     test: str = "test"
     resident_limit_mb: int = 4096
 
+    def __post_init__(self):
+        check(self.resident_limit_mb >= 0, f"resident_limit_mb is {self.resident_limit_mb}; it must be 0 or more")
+
 
 @dataclass(frozen=True)
 class EvalConfig:
@@ -89,7 +100,7 @@ class EvalConfig:
 
     def __post_init__(self):
         check_duration("every", self.every)
-        check(self.batch_size > 0, f"batch_size is {self.batch_size}; it must be positive")
+        check_batch_size(self.batch_size)
         check(self.num_examples >= 0, f"num_examples is {self.num_examples}; it must be 0 (all) or more")
 
 
@@ -384,9 +395,20 @@ def convert(kind: Any, value: Any, path: str) -> Any:
         item = typing.get_args(kind)[0]
         return tuple(convert(item, v, f"{path}[{i}]") for i, v in enumerate(value))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise UserError(f"{path} is {shown(value)}; it is too large for a number with a fraction") from None
+    if kind is int and isinstance(value, int) and not -MOST <= value <= MOST:
+        raise UserError(f"{path} is {shown(value)}; it must lie between -{MOST} and {MOST}")
     if kind is float and isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{path} is {value}; it must be finite")
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"{path} is {value!r} ({type(value).__name__}); it must be {kind.__name__}")
+        raise UserError(f"{path} is {shown(value)} ({type(value).__name__}); it must be {kind.__name__}")
     return value
+
+
+def shown(value: Any) -> str:
+    """Returns a value as text for a message; a long one is cut."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:80]}… ({len(text)} characters)"

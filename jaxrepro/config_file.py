@@ -19,7 +19,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxrepro.config import RunConfig, to_dict
+from jaxrepro.config import RunConfig, shown, to_dict
 from jaxrepro.errors import UserError, unknown
 from jaxrepro.progress import say
 
@@ -155,9 +155,9 @@ def set_value(config: ConfigDict, path: str, value: Any) -> None:
         if isinstance(value, bool) != isinstance(node, bool):  # a ConfigDict takes True for 1
             raise TypeError
         parent[last] = value  # which makes a float of an int, a tuple of a list, and refuses other types
-    except TypeError:
+    except (TypeError, OverflowError):  # an int that is too large for a float
         kind, example = type(node).__name__, f"(such as {node!r})"
-        raise UserError(f"{walked} is {value!r} ({type(value).__name__}); it must be {kind} {example}") from None
+        raise UserError(f"{walked} is {shown(value)} ({type(value).__name__}); it must be {kind} {example}") from None
 
 
 def override(config: ConfigDict, path: str, text: str) -> None:

@@ -7,6 +7,7 @@ Order at a boundary: log, transitions before the evaluation, evaluation, other t
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from jaxrepro.config import Keep, RunConfig
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError
 from jaxrepro.experiment import Context, Evaluator, Experiment, Transition, When
+from jaxrepro.machine import check_memory
 from jaxrepro.progress import Clock, Interrupt, Progress, say
 from jaxrepro.step import Program, TrainState, default_steps_per_call
 from jaxrepro.writers import Writer, save_arrays, save_picture
@@ -63,11 +65,16 @@ class Run:
         self.steps_per_call = config.parallel.steps_per_call or default_steps_per_call(backend)
         with jax.set_mesh(self.mesh):
             self.program = Program(experiment, config.seeds, self.mesh, mode, self.steps_per_call)
+            check_memory("the state of this run", self._state_bytes(), "make the model or the number of seeds smaller")
         self._select = jax.jit(seeds.select, static_argnums=1)
         self._stopped = jax.jit(jax.vmap(experiment.stopped)) if experiment.stopped else None
         splits, best = sorted(self.program.logged_splits), config.checkpoint.best
         if best and best.partition("/")[0] not in splits:
             raise UserError(f"config.checkpoint.best is {best!r}; write 'split/metric', split one of {splits}")
+
+    def _state_bytes(self) -> int:
+        leaves = jax.tree.leaves(self.program.abstract_state())
+        return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
     def _steps(self, duration: str) -> int:
         return num_steps(duration, steps_per_epoch=self.experiment.source.steps_per_epoch, total=self.total)

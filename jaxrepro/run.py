@@ -25,7 +25,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import jaxrepro
-from jaxrepro import config_file, loop, registry
+from jaxrepro import config_file, digests, loop, registry
 from jaxrepro.checkpoint import NonFiniteError
 from jaxrepro.config import RunConfig, parse
 from jaxrepro.durations import num_steps
@@ -35,6 +35,8 @@ from jaxrepro.mesh import leaf_path
 from jaxrepro.progress import Interrupt, say
 from jaxrepro.writers import final_metrics, save_picture, write_json
 
+FOLDERS = ("checkpoints", "damaged_checkpoints", "figures", "arrays", "tensorboard")
+FILES = ("config.json", "metrics.jsonl", "results.json", "evaluation.json", "diverged.json", "report.html")
 DIGESTED_BYTES = 256 * 2**20  # of an array
 
 
@@ -83,11 +85,13 @@ def run(
     module = registry.find(config.experiment)
     typed = parse(module.Config, config)
     with locked(workdir):
+        check_kinds(workdir)
         old = read_config(workdir / "config.json")
         if old is not None:
             config_file.check_resumable(old["config"], plain(config), workdir)
         finished = is_finished(workdir, old, typed)
-        if mode == Mode.TRAIN and finished:
+        sound = finished and is_sound(workdir)
+        if mode == Mode.TRAIN and sound:
             say(f"already finished; to begin anew add --restart\n{report_lines(workdir)}")
             return True
         experiment = module.build(typed)
@@ -98,7 +102,7 @@ def run(
             for name in ("results.json", "diverged.json", "evaluation.json"):
                 (workdir / name).unlink(missing_ok=True)
             written = {"preset": typed.preset, "command": command, "data": data, "config": plain(config)}
-            write_json(workdir / "config.json", written)
+            write_json(workdir / "config.json", digests.seal(written))
         try:
             if mode == Mode.TRAIN:
                 results = loop.train(typed, experiment, workdir, interrupt)
@@ -122,9 +126,13 @@ def locked(workdir: Path) -> Iterator[None]:
     if jax.process_index() != 0:
         yield
         return
-    workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / ".lock"
-    with path.open("w") as file:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        opened = path.open("w")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; give another --workdir") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -160,6 +168,8 @@ def read_config(path: Path) -> dict[str, Any] | None:
       UserError: it is damaged.
     """
     old = read_json(path)
+    if isinstance(old, dict) and digests.KEY in old and not digests.is_sealed(old):
+        raise UserError(f"{path} is damaged (something in it changed); move the run folder aside or use --restart")
     duration = old.get("config") if isinstance(old, dict) else None
     for key in ("train", "duration"):
         duration = duration.get(key) if isinstance(duration, dict) else None
@@ -168,11 +178,18 @@ def read_config(path: Path) -> dict[str, Any] | None:
     return old
 
 
+def check_kinds(workdir: Path) -> None:
+    """Raises UserError where a file stands in place of a folder of a run, or a folder in place of a file."""
+    for path in (workdir / name for name in FOLDERS + FILES):
+        if (path.exists() or path.is_symlink()) and path.is_dir() != (path.name in FOLDERS):
+            kind = "folder" if path.is_dir() else "file" if path.exists() else "link to nothing"
+            wanted = "a folder" if path.name in FOLDERS else "a file"
+            raise UserError(f"{path} is a {kind}; a run has {wanted} there: move it away, or give another --workdir")
+
+
 def check_folder(workdir: Path, total: int) -> None:
-    """Raises UserError where the checkpoints of a run folder are no folder, or go beyond the last step."""
+    """Raises UserError where the checkpoints of a run folder go beyond the last step."""
     folder = workdir / "checkpoints"
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; checkpoints go there: move it away, or give another --workdir")
     steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
     if max(steps, default=0) > total:
         raise UserError(
@@ -188,6 +205,20 @@ def is_finished(workdir: Path, old: Mapping[str, Any] | None, config: RunConfig)
         and (workdir / "results.json").exists()
         and old["config"]["train"]["duration"] == config.train.duration
     )
+
+
+def is_sound(workdir: Path) -> bool:
+    """Returns whether a finished run's results.json is whole; says where it is not, and what follows."""
+    from jaxrepro.report.results import log_fault, read_results
+
+    try:
+        results = read_results(workdir / "results.json")
+    except UserError as error:
+        say(f"{str(error).partition(';')[0]}; evaluating the last checkpoint again")
+        return False
+    if fault := log_fault(workdir, results):
+        say(f"{fault}; curves and training metrics may be wrong")
+    return True
 
 
 def move_aside(workdir: Path) -> Path | None:
@@ -267,7 +298,8 @@ def finish(
     from jaxrepro.report import page, papers
     from jaxrepro.report.results import RunResults, earlier_timing, summary
 
-    metrics = final_metrics(workdir / "metrics.jsonl", typed.seeds) | results.metrics
+    log = workdir / "metrics.jsonl"
+    metrics = final_metrics(log, typed.seeds) | results.metrics
     for name, figure in papers.find(typed.experiment).figures(results.records).items():
         save_picture(workdir / "figures" / f"{name}.png", figure)
     found = RunResults(
@@ -283,6 +315,7 @@ def finish(
         timing=dataclasses.replace(earlier_timing(workdir / "results.json"), **results.timing),
         finished=datetime.now().astimezone().isoformat(timespec="seconds"),
         data_digest=data,
+        log_digest=digests.of_file(log) if log.exists() else "",
         final=final,
         notes=tuple(notes),
     )

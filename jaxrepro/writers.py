@@ -5,6 +5,7 @@ written is ever found under its final name; metrics.jsonl is appended to, and cu
 resume.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -23,8 +24,13 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data.encode() if isinstance(data, str) else data)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -90,7 +96,7 @@ def _step_of(line: bytes) -> int | None:
         whole = entry.keys() >= RESERVED and isinstance(entry["step"], int)
         numbers = all(v is None or isinstance(v, int | float) for k, v in entry.items() if k not in RESERVED)
         return entry["step"] if whole and numbers else None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

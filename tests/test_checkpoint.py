@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrepro.checkpoint import Checkpoints, NonFiniteError, digests
+from jaxrepro.checkpoint import Checkpoints, NonFiniteError, leaf_digests
 from jaxrepro.config import CheckpointConfig
 
 
@@ -21,15 +21,15 @@ def abstract():
 def test_one_flipped_bit_changes_the_digest_of_its_leaf_only(position):
     bits = np.asarray(tree()["w"]).view(np.uint32).copy()
     bits[position] ^= 1
-    before, _ = digests(tree())
-    after, _ = digests(tree() | {"w": jnp.asarray(bits.view(np.float32))})
+    before, _ = leaf_digests(tree())
+    after, _ = leaf_digests(tree() | {"w": jnp.asarray(bits.view(np.float32))})
     assert before["w"] != after["w"]
     assert before["n"] == after["n"]
 
 
 def test_swapped_values_change_the_digest():
     w = tree()["w"]
-    assert digests({"w": w})[0] != digests({"w": w[::-1]})[0]
+    assert leaf_digests({"w": w})[0] != leaf_digests({"w": w[::-1]})[0]
 
 
 def test_a_state_with_nan_is_not_saved(tmp_path):

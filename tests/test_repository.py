@@ -33,11 +33,24 @@ def test_the_lock_pins_every_dependency_that_the_commands_install():
     assert wanted - pinned == set()
 
 
-def test_every_line_of_the_lock_is_pinned_with_hashes_and_names_no_index():
-    entries = re.split(r"\n(?=\S)", LOCK.strip())
+@pytest.mark.parametrize("name", ["requirements.lock", ".ci/tools.lock", ".ci/build.lock"])
+def test_every_line_of_a_lock_is_pinned_with_hashes_and_names_no_index(name):
+    lock = (ROOT / name).read_text()
+    entries = re.split(r"\n(?=\S)", lock.strip())
     assert all(re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+", e) and "--hash=sha256:" in e for e in entries)
-    assert "://" not in LOCK
-    assert "file:" not in LOCK
+    assert "://" not in lock
+    assert "file:" not in lock
+
+
+def test_what_installs_and_builds_is_pinned_too():
+    install = (ROOT / ".ci" / "install").read_text()
+    commands = [line for line in install.splitlines() if re.match(r'"\$\{(pip|uv)\[@\]\}"', line)]
+    assert len(commands) == 3
+    assert all("--require-hashes" in line or "--no-deps -e ." in line for line in commands)
+    assert "--build-constraint .ci/build.lock" in install
+    built = {name_of(line) for line in (ROOT / ".ci" / "build.lock").read_text().splitlines() if line[:1].isalnum()}
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert {name_of(r) for r in pyproject["build-system"]["requires"]} <= built
 
 
 def test_pins_satisfy_the_lower_bounds_of_pyproject():

@@ -13,30 +13,32 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxrepro import digests
 from jaxrepro.data.dataset import Column, Table
 from jaxrepro.errors import UserError
 
 Create = Callable[[str, tuple[int, ...], Any], np.ndarray]
 
 _META = "meta.json"
-_BLOCK = 1 << 20
-_CHECKED_BLOCKS = 1024  # files up to 1 GiB are checksummed whole (0.2 s), longer ones at this many places
 
 
 def data_dir() -> Path:
     """Returns the folder of caches and prepared datasets: $JAXREPRO_DATA, or ~/.cache/jaxrepro."""
-    return Path(os.environ.get("JAXREPRO_DATA") or "~/.cache/jaxrepro").expanduser().absolute()
+    text = os.path.expanduser(os.environ.get("JAXREPRO_DATA") or "~/.cache/jaxrepro")
+    if text.startswith("~"):
+        raise UserError(f"{text} is nowhere, because there is no such home folder; set JAXREPRO_DATA to a folder")
+    return Path(text).absolute()
 
 
 def cached_arrays(name: str, key: Mapping[str, Any], build: Callable[[Create], None]) -> dict[str, np.ndarray]:
@@ -106,12 +108,13 @@ def locked(path: Path) -> Iterator[None]:
 def _build(folder: Path, key: Any, build: Callable[[Create], None]) -> None:
     """Fills `folder` under a temporary name, which only the holder of the lock uses, and renames it."""
     temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    _remove(temporary)
     temporary.mkdir()
     arrays: dict[str, np.memmap] = {}
 
     def create(column: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         path = temporary / f"{column}.npy"
+        _check_room(temporary, math.prod(map(int, shape)) * np.dtype(dtype).itemsize)
         arrays[column] = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=tuple(shape))
         _reserve(path)
         return arrays[column]
@@ -121,15 +124,23 @@ def _build(folder: Path, key: Any, build: Callable[[Create], None]) -> None:
         for array in arrays.values():
             array.flush()
         columns = {
-            k: {"shape": a.shape, "dtype": a.dtype.str, "checksum": _checksum(temporary / f"{k}.npy")}
+            k: {"shape": a.shape, "dtype": a.dtype.str, "checksum": digests.of_file(temporary / f"{k}.npy")}
             for k, a in arrays.items()
         }
         (temporary / _META).write_text(json.dumps({"key": key, "columns": columns}, indent=1))
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     temporary.rename(folder)
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder, or a file that stands in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _reserve(path: Path) -> None:
@@ -141,10 +152,21 @@ def _reserve(path: Path) -> None:
         try:
             os.posix_fallocate(handle.fileno(), 0, size)
         except OSError as error:
-            raise UserError(
-                f"no room for {size / 2**20:.0f} MiB at {path.parent.parent}: {error.strerror}; "
-                "free some space or set JAXREPRO_DATA to another disk"
-            ) from error
+            raise _no_room(path.parent, size, error.strerror) from error
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Raises UserError where a file cannot fit, before one of an impossible size is begun."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise _no_room(folder, size, f"{free / 2**20:,.0f} MiB are free")
+
+
+def _no_room(folder: Path, size: int, why: str) -> UserError:
+    return UserError(
+        f"no room for {size / 2**20:,.0f} MiB at {folder.parent}: {why}; "
+        "free some space or set JAXREPRO_DATA to another disk"
+    )
 
 
 def _open(folder: Path) -> dict[str, np.ndarray] | None:
@@ -156,26 +178,13 @@ def _open(folder: Path) -> dict[str, np.ndarray] | None:
         arrays = {}
         for name, expected in columns.items():
             path = folder / f"{name}.npy"
+            if digests.of_file(path) != expected["checksum"]:  # first, because damaged headers raise anything
+                raise ValueError(f"{path.name} has another checksum")
             array = np.load(path, mmap_mode="r", allow_pickle=False)
             if list(array.shape) != expected["shape"] or array.dtype.str != expected["dtype"]:
                 raise ValueError(f"{path.name} is {array.dtype} {array.shape}")
-            if _checksum(path) != expected["checksum"]:
-                raise ValueError(f"{path.name} has another checksum")
             arrays[name] = array
         return arrays
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RecursionError) as error:
         logging.warning("the cache entry %s is damaged (%s) and is made again", folder, error)
         return None
-
-
-def _checksum(path: Path) -> str:
-    """Returns size and CRC-32 of a file, of evenly spaced blocks where it is long."""
-    size = path.stat().st_size
-    num_blocks = -(-size // _BLOCK)
-    step = max(1, num_blocks // _CHECKED_BLOCKS)
-    crc = 0
-    with open(path, "rb") as handle:
-        for block in range(0, num_blocks, step):
-            handle.seek(block * _BLOCK)
-            crc = zlib.crc32(handle.read(_BLOCK), crc)
-    return f"{size}-{crc:08x}"

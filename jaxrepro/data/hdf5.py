@@ -9,6 +9,10 @@ hold channels in the order B, G, R; they are not reordered.
 
 Plain layout: the names of `layout`, at the root (one split, "train") or in groups named after splits.
 
+Files of our generator carry checksums, see `jaxrepro.synbols.seal`; others are compared with their first reading, see
+`known`. A file that takes its data from other files (external links, external or virtual datasets) is refused: it could
+read any file of the machine.
+
 Rows are read when asked for; the file stays open. What is stored in one piece is mapped into memory. Where enough
 rows of a piece of something compressed are wanted, the whole piece is read, because HDF5 picks single rows slowly.
 """
@@ -16,17 +20,20 @@ rows of a piece of something compressed are wanted, the whole piece is read, bec
 import functools
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxrepro.data import layout
+from jaxrepro import digests
+from jaxrepro.data import bounds, known, layout
 from jaxrepro.data.cache import Create, cached_arrays
 from jaxrepro.data.dataset import Column, Table
 from jaxrepro.data.points import point_columns
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.synbols import seal
 from jaxrepro.synbols.columns import attribute_columns
 from jaxrepro.synbols.storage import classes_of, mapped
 
@@ -39,19 +46,52 @@ def load(path: Path, *, split: str | None = None, masks: bool = False, points: s
     """Returns the splits of an HDF5 file.
 
     Raises:
-      UserError: the file is damaged, has no images, no masks where they are needed, or no stored split of that name.
+      UserError: the file is damaged or not what it was, has no images, no masks where they are needed, or no split of
+        that name.
     """
     import h5py
 
     try:
+        foreign = {} if seal.check(path) else {path.name: digests.of_file(path)}
+        if foreign:
+            known.compare(f"hdf5:{path}", foreign)
         file = h5py.File(path, "r")
+        _check_contained(path, file)
         if "x" in file and "y" in file and file["y"].dtype.kind == "O":
-            return _synbols_tables(path, file, split, masks, points)
-        if split is not None or masks or points:
+            tables = _synbols_tables(path, file, split, masks, points)
+        elif split is not None or masks or points:
             raise UserError(f"{path} is no file of Synbols and stores no splits or masks; remove the options")
-        return _plain_tables(path, file)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        else:
+            tables = _plain_tables(path, file)
+        if foreign:
+            known.note(f"hdf5:{path}", foreign)
+        return tables
+    except UserError:
+        raise
+    except Exception as error:  # HDF5, h5py and NumPy raise whatever damaged bytes lead to
         raise _damaged(path, error) from error
+
+
+def _check_contained(path: Path, file: Any) -> None:
+    """Raises UserError where a file takes anything from other files, or says to be larger than it can be."""
+    import h5py
+
+    links: list[tuple[str, Any]] = []
+    file.visititems_links(lambda name, link: links.append((name, link)))  # no error passes through the library
+    for name, link in links:
+        if isinstance(link, h5py.ExternalLink):
+            raise UserError(f"{path}: {name} is a link to another file, {link.filename}; copy its data into this one")
+        found = file.get(name) if isinstance(link, h5py.HardLink) else None
+        if not isinstance(found, h5py.Dataset):
+            continue
+        if found.external or found.is_virtual:
+            raise UserError(f"{path}: {name} takes its data from other files; copy them into this one")
+        if found.dtype.kind in "buif":
+            bounds.check_expansion(f"{path}: {name}", found.id.get_storage_size(), _nbytes(found))
+
+
+def _nbytes(dataset: Any) -> int:
+    return math.prod(dataset.shape or ()) * dataset.dtype.itemsize
 
 
 def read_rows(dataset: Any, rows: np.ndarray) -> np.ndarray:
@@ -89,14 +129,19 @@ def _plain_tables(path: Path, file: Any) -> dict[str, Table]:
         num_rows = len(found["image"])
         layout.check_image(str(path), found["image"].shape, found["image"].dtype)
         stored = {k: d for k, d in found.items() if d.dtype.kind in "buif" and d.ndim and len(d) == num_rows}
-        if "label" in found and "label" not in stored:
-            raise UserError(f"{path}: labels must be {num_rows} numbers, one per image")
-        made[split] = _table(path, split, stored, {}, np.arange(num_rows))
+        memory = {}
+        if "label" in found:
+            if "label" not in stored:
+                raise UserError(f"{path}: labels must be {num_rows} numbers, one per image")
+            memory["label"] = layout.check_labels(str(path), stored.pop("label")[()])
+        made[split] = _table(path, split, stored, memory, np.arange(num_rows))
     return made
 
 
 def _synbols_tables(path: Path, file: Any, split: str | None, masks: bool, points: str) -> dict[str, Table]:
     num_rows = len(file["x"])
+    if len(file["y"]) != num_rows:
+        raise UserError(f"{path} has {num_rows} images in x but {len(file['y'])} attributes in y; write it again")
     layout.check_image(str(path), file["x"].shape, file["x"].dtype)
     image = mapped(path, file["x"])
     stored = {} if image is not None else {"image": file["x"]}
@@ -174,6 +219,7 @@ def _table(
         try:
             found = {k: read_rows(d, rows) for k, d in stored.items()}
         except (OSError, RuntimeError) as error:
+            known.forget(f"hdf5:{path}")
             raise _damaged(path, error) from error
         found = {
             k: a.reshape(len(rows), *columns[k].shape).astype(columns[k].dtype, copy=False) for k, a in found.items()
@@ -187,8 +233,6 @@ def _column(name: str, dataset: Any) -> Column:
     shape = tuple(dataset.shape[1:])
     if name == "image" and len(shape) == 2:
         return Column((*shape, 1), np.dtype(np.uint8))
-    if name == "label":
-        return Column(() if shape in ((), (1,)) else shape, np.dtype(np.int32))
     return Column(shape, dataset.dtype)
 
 

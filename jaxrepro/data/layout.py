@@ -17,6 +17,7 @@ COLUMN_NAMES = {
     **dict.fromkeys(("image", "images", "x"), "image"),
     **dict.fromkeys(("label", "labels", "y"), "label"),
 }
+MOST_CLASSES = 1_000_000
 SPLIT_NAMES = {"train": "train", "test": "test", **dict.fromkeys(("valid", "val", "validation"), "valid")}
 
 _SPLIT_FIRST = re.compile(rf"({'|'.join(SPLIT_NAMES)})[_/.-](\w+)", re.IGNORECASE)
@@ -61,13 +62,35 @@ def check_column(where: str, name: str, array: np.ndarray) -> np.ndarray:
     if name == "image":
         check_image(where, array.shape, array.dtype)
         return array[..., None] if array.ndim == 3 else array
-    if name == "label":
-        if array.ndim == 2 and array.shape[1] == 1:
-            array = array[:, 0]
-        if array.ndim != 1 or array.dtype.kind not in "iub":
-            raise UserError(f"{where}: labels must be integers [N], not {array.dtype} {list(array.shape)}")
-        return array.astype(np.int32)
-    return array
+    return check_labels(where, array) if name == "label" else array
+
+
+def check_labels(where: str, array: np.ndarray) -> np.ndarray:
+    """Returns labels as int32 [N]; -1 means that an image has no class.
+
+    Raises:
+      UserError: they are not whole numbers [N] or [N, 1], or not in -1 … MOST_CLASSES - 1.
+    """
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or array.dtype.kind not in "iub":
+        raise UserError(f"{where}: labels must be integers [N], not {array.dtype} {list(array.shape)}")
+    wrong = (array < -1) | (array >= MOST_CLASSES) if array.dtype.kind == "i" else array >= MOST_CLASSES
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise UserError(
+            f"{where}: the label of row {row} is {array[row]}; labels count the classes from 0, up to "
+            f"{MOST_CLASSES - 1:,} (-1: no class)"
+        )
+    return array.astype(np.int32)
+
+
+def check_classes(where: str, labels: np.ndarray, num_classes: int, *, unlabelled: bool = False) -> None:
+    """Raises UserError unless labels lie in 0 … num_classes - 1; with `unlabelled` also -1, no class."""
+    wrong = (labels < (-1 if unlabelled else 0)) | (labels >= num_classes)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise UserError(f"{where}: the label of row {row} is {labels[row]}; it must be in 0 to {num_classes - 1}")
 
 
 def check_image(where: str, shape: tuple[int, ...], dtype: np.dtype) -> None:

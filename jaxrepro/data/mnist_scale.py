@@ -18,6 +18,7 @@ import numpy as np
 from jaxrepro.data.batches import epochs_of_whole_batches
 from jaxrepro.data.cache import Create, cached_arrays
 from jaxrepro.data.dataset import Table, table_from_arrays
+from jaxrepro.data.layout import check_classes
 from jaxrepro.data.sources import load_dataset
 from jaxrepro.data.zoom import zoom_images
 from jaxrepro.errors import UserError, check
@@ -25,6 +26,7 @@ from jaxrepro.experiment import Source
 from jaxrepro.rng import Purpose, generator
 
 MEAN, STD = 0.0607, 0.2161  # of MNIST-scale's pixels in [0, 1], from the released code
+NUM_CLASSES = 10
 _VERSION = 1  # of the splits and the zoom
 _SPLITS = ("train", "valid", "test")
 
@@ -116,15 +118,17 @@ def read_pool(source: str, smoke_command: str | None = None) -> dict[str, np.nda
     """Returns all splits of a source together: image uint8 [N, 28, 28, 1], label int32 [N]; train first.
 
     Raises:
-      UserError: the images are not 28×28 grey ones, or have no labels.
+      UserError: the images are not 28×28 grey ones, or have no labels, or others than the ten digits.
     """
-    tables = load_dataset(source, smoke_command=smoke_command).values()
+    tables = list(load_dataset(source, smoke_command=smoke_command).values())
     for table in tables:
         shape = tuple(table.columns["image"].shape)
         if shape != (28, 28, 1) or "label" not in table.columns:
             raise UserError(f"{table.name} has images {shape} and columns {sorted(table.columns)}; MNIST-scale needs "
                             "images (28, 28, 1) and label")  # fmt: skip
     read = [table.arrays() for table in tables]
+    for table, rows in zip(tables, read):
+        check_classes(table.name, rows["label"], NUM_CLASSES)
     return {k: np.concatenate([r[k] for r in read]) for k in ("image", "label")}
 
 

@@ -1,6 +1,7 @@
 """Datasets by one string: `config.data.source`.
 
     splits = load_dataset("tfds:cifar10")                              # {"train": Table, "test": Table}
+    splits = load_dataset("tfds:lsun/church_outdoor?size=64")          # pictures of different sizes, scaled and cut
     splits = load_dataset("synbols:default?num_samples=20000&seed=0")  # rendered on first use, then cached
     splits = load_dataset("folder:~/faces.zip?size=64")                # also hdf5:PATH, npz:PATH, mnist5k
 
@@ -8,6 +9,7 @@ Every kind has its own module with a function `load`; adding one is a module and
 """
 
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +39,7 @@ class _Kind:
 
 
 _KINDS = {
-    "tfds": _Kind("jaxrepro.data.tfds", "tfds:cifar10", "name", downloads=True),
+    "tfds": _Kind("jaxrepro.data.tfds", "tfds:cifar10", "name", {"size": int}, downloads=True),
     "synbols": _Kind(
         "jaxrepro.data.synbols",
         "synbols:default?num_samples=20000&seed=0",
@@ -98,7 +100,7 @@ def load_dataset(spec: str, *, smoke_command: str | None = None) -> dict[str, Ta
 
 
 def _existing(spec: str, text: str) -> Path:
-    path = Path(text).expanduser().absolute()
+    path = Path(os.path.expanduser(text)).absolute()
     if not path.exists():
         raise UserError(f"data source {spec!r}: {path} does not exist")
     if path.is_dir() and not spec.strip().startswith("folder:"):

@@ -60,9 +60,9 @@ def load(
     if split not in STANDARD:
         raise unknown("split", split, STANDARD)
     folders = tuple(filter(None, fonts_dir.split(",")))
-    without = read_list(Path(exclude_fonts).expanduser()) if exclude_fonts else ()
+    without = read_list(Path(os.path.expanduser(exclude_fonts))) if exclude_fonts else ()
     if "pictures" in options:
-        options["pictures"] = str(Path(options["pictures"]).expanduser().absolute())
+        options["pictures"] = os.path.abspath(os.path.expanduser(options["pictures"]))
     search = FontSearch(folders, system, instances, near_duplicates, without, normal_weight)
     recipe = Recipe(name, seed, options, search, strict=strict)
     made = recipe.load()

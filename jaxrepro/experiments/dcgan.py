@@ -13,6 +13,7 @@ tutorial (preset `report`).
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,16 +22,19 @@ import numpy as np
 
 from jaxrepro.config import RunConfig
 from jaxrepro.data import Table, load_dataset, make_source, read_split
+from jaxrepro.data.layout import check_classes
 from jaxrepro.data.square import Fit, check_squares, read_squares, square
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import check
 from jaxrepro.evaluators.dcgan import Critic, DCGANEvalConfig, Statistics, judged_columns, make_evaluators
 from jaxrepro.evaluators.features import read_labelled
+from jaxrepro.evaluators.memorisation import searched_images
 from jaxrepro.evaluators.samples import GRID, Sampler
 from jaxrepro.experiment import Context, Experiment, When
 from jaxrepro.layers.guided import guided_leaky_relu
 from jaxrepro.losses import gan as losses
-from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Generator, draw_latents, to_range, to_uint8
+from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Ends, Generator, draw_latents, to_range, to_uint8
+from jaxrepro.models.dcgan_arrays import read_arrays
 from jaxrepro.training.adversarial import (
     Apply,
     LossStatistics,
@@ -59,6 +63,7 @@ class Config(RunConfig):
       model: both networks.
       updates: which network a batch trains.
       fit: how images get their size.
+      weights: npz file of the authors' weights to begin with (`models.dcgan_arrays`), "" = random ones.
       row: of the report's table 2, "" = none.
       eval: what is measured.
     """
@@ -66,6 +71,7 @@ class Config(RunConfig):
     model: DCGANConfig = DCGANConfig()
     updates: Updates = Updates.BOTH
     fit: Fit = Fit.RESIZE
+    weights: str = ""
     row: str = ""
     eval: DCGANEvalConfig = DCGANEvalConfig()
 
@@ -73,6 +79,8 @@ class Config(RunConfig):
         super().__post_init__()
         conditional = self.model.num_labels > 0 and self.eval.features.source
         check(not conditional, "eval.features.source needs an unconditional model: model.num_labels=0")
+        plain = self.model.ends == Ends.DENSE and not self.model.num_labels and not self.model.hidden
+        check(plain or not self.weights, "weights are for networks with model.ends='dense', no labels, no hidden layer")
 
 
 def networks(config: Config, momentum: float = 0.9) -> tuple[Generator, Discriminator]:
@@ -142,11 +150,14 @@ def make_update(config: Config, optimizer: Optimizer):
     return update
 
 
-def init_state(config: Config, optimizer: Optimizer, key: jax.Array) -> State:
-    """Returns the state of step 0; its latest losses and scores are those of an undecided discriminator."""
+def init_state(config: Config, optimizer: Optimizer, key: jax.Array, given: Mapping[str, Any] | tuple = ()) -> State:
+    """Returns the state of step 0; its latest losses and scores are those of an undecided discriminator.
+
+    given: parameters of both networks in place of random ones.
+    """
     variables_key, latents_key = jax.random.split(key)
     made = {
-        name: Player(**v, opt_state=optimizer.init(v["params"]))
+        name: Player(**v | ({"params": given[name]} if given else {}), opt_state=optimizer.init(v["params"]))
         for name, v in init_variables(config, variables_key).items()
     }
     undecided = losses.cross_entropy(jnp.zeros(1), True)
@@ -169,6 +180,8 @@ def build(config: Config) -> Experiment:
     train, test = read_split(splits, config.data.train), read_split(splits, config.data.test)
     check_squares(train, config.model.image_size, config.model.image_channels, config.fit)
     columns = ("image", "label") if config.model.num_labels else ("image",)
+    if config.model.num_labels and "label" in train.columns:
+        check_classes(train.name, train.arrays()["label"], config.model.num_labels)
     source, draw = make_source(
         train, config.train.batch_size, columns=columns, resident_limit_mb=config.data.resident_limit_mb
     )
@@ -182,6 +195,7 @@ def build(config: Config) -> Experiment:
         make_critic(config),
         read(config, train, judged_columns(c, list(train.columns)), c.num_examples),
         read(config, test, [c.judge] if c.judge else [], c.num_examples),
+        searched_images(train, config.model.image_size, config.fit, c.num_searched),
         labelled=read_labelled(c.features, of_features, functools.partial(read, config)) if of_features else (),
         source_name=of_features,
         row=config.row,
@@ -190,12 +204,19 @@ def build(config: Config) -> Experiment:
     )
     return Experiment(
         source=source,
-        init=lambda context, given: init_state(config, optimizer, context.key),
+        init=lambda context, given: init_state(config, optimizer, context.key, given),
+        given=read_weights(config) if config.weights else (),
         draw=draw,
         update=make_update(config, optimizer),
         evaluators=evaluators,
         sharding_rules=SHARDING_RULES,
     )
+
+
+def read_weights(config: Config) -> dict[str, Any]:
+    """Returns the authors' parameters of both networks."""
+    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    return read_arrays(Path(config.weights).expanduser(), shapes)
 
 
 def read(config: Config, table: Table, columns: Sequence[str] = (), limit: int = 0) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ Needs the extra `pretrained`. The hub's address, its cache and working offline a
 huggingface_hub (HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE).
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def read_weights(source: str | Path) -> dict[str, np.ndarray]:
         from safetensors.numpy import load_file
     except ImportError:
         raise UserError("reading weights needs the extra `pretrained`: pip install -e .[pretrained]") from None
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if not path.is_file() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(?<!\.safetensors)", str(source)):
         path = _download(str(source))
     if not path.is_file():

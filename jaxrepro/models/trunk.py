@@ -7,6 +7,7 @@
 A trunk is everything but the last layer, which is drawn anew. That of a run of `synbols_trunk` is its arrays/trunk.npz.
 """
 
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def load_trunk(weights: str, network: VGG16, image_shape: tuple[int, int, int]) 
         return Trunk(RANDOM, {})
     wanted = jax.eval_shape(lambda key: network.init(key, jnp.zeros((1, *image_shape)), False), jax.random.key(0))
     if _is_run(weights):
-        return _read_run(Path(weights).expanduser(), wanted["params"])
+        return _read_run(Path(os.path.expanduser(weights)), wanted["params"])
     try:
         loaded = load_vgg16(weights, wanted["params"])
     except UserError as error:
@@ -93,7 +94,7 @@ def load_trunk(weights: str, network: VGG16, image_shape: tuple[int, int, int]) 
 
 def _is_run(weights: str) -> bool:
     """Returns whether a run folder is meant: one that exists, or a path in the folder of runs."""
-    return Path(weights).expanduser().is_dir() or Path(weights).parts[:1] == ("runs",)
+    return os.path.isdir(os.path.expanduser(weights)) or Path(weights).parts[:1] == ("runs",)
 
 
 def _read_run(folder: Path, wanted: Mapping[str, Mapping[str, Any]]) -> Trunk:

@@ -19,7 +19,7 @@ from jaxrepro.report.grids import grid_of, to_json, to_markdown
 from jaxrepro.report.merge import check_selection, diverged_records, pass_over, select_runs
 from jaxrepro.report.reference import load_reference
 from jaxrepro.report.runs import FinishedRun, by_experiment, read_run
-from jaxrepro.report.text import readable
+from jaxrepro.report.text import markdown, readable
 from jaxrepro.writers import save_picture, write_atomically, write_json
 
 MOST_NAMED = 12  # runs whose folders are listed
@@ -77,7 +77,7 @@ def make_parts(runs: Sequence[FinishedRun], select: str | None = None) -> list[P
 
 def markdown_of(part: Part) -> str:
     tables = to_markdown(part.comparisons) if part.comparisons else "No cells of its tables measured.\n"
-    return f"## {readable(part.experiment)}\n\n{part.intro}\n\n{tables}"
+    return f"## {markdown(readable(part.experiment))}\n\n{markdown(part.intro)}\n\n{tables}"
 
 
 def write_report(out: Path, parts: Sequence[Part]) -> list[Path]:

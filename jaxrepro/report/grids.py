@@ -1,9 +1,10 @@
 """Comparisons as they are read: Markdown, JSON, and the cells that the HTML templates print."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jaxrepro.report.comparison import OURS, Comparison
+from jaxrepro.report.text import markdown
 
 
 @dataclass(frozen=True)
@@ -63,22 +64,22 @@ def to_markdown(comparisons: Sequence[Comparison]) -> str:
 
 def _markdown_part(grid: Grid) -> str:
     rule = "|" + "---|" * grid.num_labels + "---:|" * (len(grid.heads) - grid.num_labels)
-    lines, previous = [f"### {grid.title}", "", _markdown_line(grid.heads), rule], None
+    lines, previous = [f"### {markdown(grid.title)}", "", _markdown_line(map(markdown, grid.heads)), rule], None
     for labels, cells in grid.lines:
         first = "" if labels[0] == previous else labels[0]
-        lines.append(_markdown_line([first, *labels[1:], *map(_markdown_text, cells)]))
+        lines.append(_markdown_line([*map(markdown, [first, *labels[1:]]), *map(_markdown_text, cells)]))
         previous = labels[0]
-    return "\n".join(lines + ([""] + [f"- {n}" for n in grid.notes] if grid.notes else []))
+    return "\n".join(lines + ([""] + [f"- {markdown(n)}" for n in grid.notes] if grid.notes else []))
 
 
 def _markdown_text(cell: Shown) -> str:
     if "bold" in cell.classes:
-        return f"**{cell.text}**"
-    return cell.text + " ▼" * ("low" in cell.classes)
+        return f"**{markdown(cell.text)}**"
+    return markdown(cell.text) + " ▼" * ("low" in cell.classes)
 
 
-def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+def _markdown_line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def to_json(comparisons: Sequence[Comparison]) -> list[dict]:

@@ -12,6 +12,8 @@ from jaxrepro.report.text import sentence
 
 MAX_EMBEDDED_BYTES = 40_000_000  # a page that a browser still opens at once
 SMALL_PIXELS = 700  # narrower pictures that are not plots are enlarged by whole factors
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_HEADER_BYTES = 24  # to the end of width and height
 PLOT_PIXELS = 1000  # wider ones are plots with small letters: a phone scrolls them instead of shrinking them
 
 
@@ -31,7 +33,7 @@ def fill(template: str, **values: Any) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a page: `data` is the PNG in base64, "" where the page would get too large."""
+    """A picture of a page: `data` is the PNG in base64, "" where the page would get too large, or it is damaged."""
 
     name: str
     caption: str
@@ -46,6 +48,10 @@ def read_pictures(paths: Sequence[Path], captions: Mapping[str, str]) -> list[Pi
     found, left = [], MAX_EMBEDDED_BYTES
     for path in paths:
         data = path.read_bytes()
+        if not data.startswith(PNG) or len(data) < PNG_HEADER_BYTES:
+            caption = f"{caption_of(path.stem, captions)} (the file is damaged; --mode=eval draws it again)"
+            found.append(Picture(path.name, caption, "picture", 1, 1, ""))
+            continue
         left -= len(data)
         width, height = png_size(data)
         factor = min(4, max(1, SMALL_PIXELS // max(width, 1))) if width < PLOT_PIXELS else 1

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jaxrepro import digests
 from jaxrepro.errors import UserError
 from jaxrepro.report.numbers import mean_and_std
 
 RECORD_FIELDS = frozenset({"table", "row", "column", "metric", "value", "unit", "facts", "seed", "evaluator"})
 # Types of fields in the file, which must hold before anything else is read from it.
 TYPES = {
-    **dict.fromkeys(("experiment", "name", "preset", "config_fingerprint", "finished", "data_digest"), str),
+    **dict.fromkeys(("experiment", "name", "preset", "config_fingerprint", "finished"), str),
+    **dict.fromkeys(("data_digest", "log_digest"), str),
     **dict.fromkeys(("metrics", "environment"), dict),
     **dict.fromkeys(("seeds", "records", "notes"), list),
     "timing": dict,
@@ -72,6 +74,7 @@ class RunResults:
       timing: see `Timing`.
       finished: date and time in ISO 8601 with the offset from UTC.
       data_digest: of the data that was read, see `jaxrepro.run.data_digest`.
+      log_digest: of metrics.jsonl, from which reports draw curves; "" unknown.
       notes: what a reader must know about the data.
       final: whether the run reached its end; else this is the evaluation of a checkpoint on the way (evaluation.json).
     """
@@ -88,13 +91,14 @@ class RunResults:
     timing: Timing = field(default_factory=Timing)
     finished: str = ""
     data_digest: str = ""
+    log_digest: str = ""
     notes: tuple[str, ...] = ()
     final: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain dicts and lists for JSON; a number that is not finite is None, as JSON has no nan."""
+        """Returns plain dicts and lists for JSON, with a checksum; a number that is not finite is None."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return _finite(values | {"timing": dataclasses.asdict(self.timing)})
+        return digests.seal(_finite(values | {"timing": dataclasses.asdict(self.timing)}))
 
 
 def _finite(value: Any) -> Any:
@@ -124,7 +128,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from None
-    except ValueError as error:  # of JSON, or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON, or of UTF-8
         raise UserError(f"{path} is not JSON ({error}); run the experiment again") from None
 
 
@@ -132,9 +136,10 @@ def read_results(path: Path) -> RunResults:
     """Reads results.json.
 
     Raises:
-      UserError: it is not JSON, or not what this version writes.
+      UserError: it is not JSON, or not what this version writes, or it has changed since.
     """
     values = read_json(path)
+    check_sealed(path, values, "run the same command with --mode=eval, which writes it anew")
     _check(path, "", values, RunResults)
     _check_types(path, "", values, TYPES)
     _check(path, "timing", values["timing"], Timing)
@@ -176,6 +181,22 @@ def _check(path: Path, part: str, values: Any, cls: type) -> None:
     if wrong:
         where = f" of {part!r}" if part else ""
         raise UserError(f"{path}: fields {', '.join(sorted(wrong))}{where} are missing or unknown; {_AGAIN}")
+
+
+def check_sealed(path: Path, values: Any, fix: str) -> None:
+    """Raises UserError where the checksum in a JSON file does not belong to the rest; files of before have none."""
+    if isinstance(values, Mapping) and digests.KEY in values:
+        if not digests.is_sealed(values):
+            raise UserError(f"{path} is damaged: something in it has changed since it was written; {fix}")
+        del values[digests.KEY]
+
+
+def log_fault(folder: Path, results: RunResults) -> str:
+    """Returns what is wrong with a run's metrics.jsonl, or ""."""
+    path = folder / "metrics.jsonl"
+    if not results.log_digest or (path.exists() and digests.of_file(path) == results.log_digest):
+        return ""
+    return f"{path} is damaged: its lines are not those of the finished run"
 
 
 def earlier_timing(path: Path) -> Timing:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxrepro.errors import UserError
 from jaxrepro.report.numbers import as_number, mean_and_std
-from jaxrepro.report.results import RunResults, read_json, read_results
+from jaxrepro.report.results import RunResults, check_sealed, log_fault, read_json, read_results
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,10 @@ def read_run(folder: str | Path, results: RunResults | None = None) -> FinishedR
     config, command = read_start(config_path)
     if results is None and results_path.exists():
         results = read_results(results_path)
+        if fault := log_fault(folder, results):
+            raise UserError(
+                f"{fault}; bring it back, leave the folder out, or accept it: the same command, --mode=eval"
+            )
     if results is not None:
         return FinishedRun(folder, config, command, results)
     if diverged_path.exists():
@@ -94,6 +98,7 @@ def read_start(path: Path) -> tuple[dict[str, Any], str]:
       UserError: it is not what a run writes when it starts.
     """
     started = read_json(path)
+    check_sealed(path, started, _START_AGAIN)
     config, command = (started.get(k) if isinstance(started, Mapping) else None for k in ("config", "command"))
     named = isinstance(config, dict) and all(isinstance(config.get(k), str) for k in ("experiment", "preset"))
     if not named or not isinstance(command, str):

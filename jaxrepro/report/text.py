@@ -24,6 +24,11 @@ def sentence(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def markdown(text: str) -> str:
+    """Returns text that Markdown shows as it is, on one line: no table cells, tags, links or emphasis come of it."""
+    return re.sub(r"[\\`*|<>\[\]]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)", r"\\\g<0>", " ".join(text.split()))
+
+
 def duration(seconds: float) -> str:
     """Returns "4.3 s", "48 s", "3 min 20 s", "2 h 5 min" or "3 d 4 h"."""
     if seconds < 59.5:

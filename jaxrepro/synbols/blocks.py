@@ -12,6 +12,7 @@ shape of a sample alone, and so the order of writing, and with it every byte of 
 import contextlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -187,7 +188,8 @@ def pad_mask(mask: np.ndarray, channels: int) -> np.ndarray:
 def save(path: Path, block: Block) -> None:
     """Writes a block as PATH.npy, its images, and PATH.npz, which is there when the block is whole."""
     mask = block.mask
-    fields = {"y": np.frombuffer(b"\n".join(block.y), np.uint8)}
+    x = np.ascontiguousarray(block.x)
+    fields = {"y": np.frombuffer(b"\n".join(block.y), np.uint8), "checksum": np.array(zlib.crc32(x))}
     if isinstance(mask, Chunks):
         fields["chunks"] = np.frombuffer(b"".join(b for _, b in mask.data), np.uint8)
         fields["sizes"] = np.array([(m, len(b)) for m, b in mask.data])
@@ -200,7 +202,7 @@ def save(path: Path, block: Block) -> None:
     with written_whole(_beside(path, ".npy")) as handle:
         # np.save would not say that the disk is full, but "requested and … written".
         np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(block.x))
-        handle.write(np.ascontiguousarray(block.x).data)
+        handle.write(x.data)
     with written_whole(_beside(path, ".npz")) as handle:
         np.savez(handle, **fields)
 
@@ -212,9 +214,14 @@ def load(path: Path) -> Block:
       UserError: it is damaged; it is deleted then.
     """
     try:
-        x = np.load(_beside(path, ".npy"), mmap_mode="r")
+        with zipfile.ZipFile(_beside(path, ".npz")) as file:
+            if wrong := file.testzip():
+                raise ValueError(f"another checksum of {wrong}")
         with np.load(_beside(path, ".npz")) as file:
             fields = {k: file[k] for k in file.files}
+        x = np.load(_beside(path, ".npy"), mmap_mode="r")
+        if zlib.crc32(x) != fields["checksum"]:
+            raise ValueError("another checksum of its images")
         mask = fields.get("mask")
         if mask is None:
             chunk, group, *shape = fields["layout"].tolist()
@@ -224,7 +231,7 @@ def load(path: Path) -> Block:
         names = {k: v for k, v in fields.items() if k.startswith("columns/")}
         columns = {k.partition("/")[2]: json.loads(v.tobytes()) if v.dtype == np.uint8 else v for k, v in names.items()}
         return Block(x, mask, fields["y"].tobytes().split(b"\n"), columns)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of several libraries, whatever damaged bytes lead to
         for suffix in (".npy", ".npz"):
             _beside(path, suffix).unlink(missing_ok=True)
         raise UserError(f"{path} is damaged ({error}) and was deleted; the same command renders it again") from error

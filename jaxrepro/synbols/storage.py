@@ -15,7 +15,7 @@
     sampler         JSON of the distributions that the attributes were drawn from
 
 The file's attributes name the dataset, its seed and options, the generator's version and a hash of the fonts. The same
-header and samples give the same bytes. A file gets its name when it is whole.
+header and samples give the same bytes. A file gets its name when it is whole, and ends with checksums (`seal`).
 """
 
 import contextlib
@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from jaxrepro.errors import UserError, unknown
+from jaxrepro.synbols import seal
 from jaxrepro.synbols.blocks import (
     LIBVER,
     Block,
@@ -170,6 +171,8 @@ def write_file(path: Path, header: Header, blocks: Iterable[Block], layout: Layo
                     write_split(file, name, split)
         with unwritable_is_a_user_error(path):
             _cut_to_size(temporary)
+            seal.write(temporary)
+            _sync(temporary)
             temporary.rename(path)
     finally:
         with contextlib.suppress(OSError):
@@ -195,6 +198,7 @@ def open_file(path: Path) -> Iterator[Any]:
     import h5py
 
     try:
+        seal.check(path)
         with h5py.File(path, "r") as file:
             if not {"x", "y"} <= set(file) or len(file["x"]) != len(file["y"]):
                 raise UserError(f"{path} is no file of Synbols: it must hold x and y of one length")
@@ -337,8 +341,13 @@ def _reserve(path: Path, file: Any, num_bytes: int) -> None:
 
 
 def _cut_to_size(path: Path) -> None:
-    """Gives back what was reserved behind the end that HDF5 has noted, and waits until all is on the disk."""
+    """Gives back what was reserved behind the end that HDF5 has noted."""
     with open(path, "r+b") as handle:
         (size,) = struct.unpack_from("<Q", handle.read(36), 28)  # superblock, version 2 or 3: end of file
         handle.truncate(size)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file is on the disk."""
+    with open(path, "rb") as handle:
         os.fsync(handle.fileno())

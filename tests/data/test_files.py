@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxrepro.data import load_dataset
+from jaxrepro.data import known, load_dataset
 from jaxrepro.data.hdf5 import read_rows
 from jaxrepro.errors import UserError
 
@@ -289,8 +289,9 @@ def test_pictures_without_class_folders_have_no_label(tmp_path):
 def test_gray_pictures_stay_gray_unless_one_has_colour(tmp_path):
     write_folder(tmp_path / "p", ["a/0.png"], mode="L")
     assert load_dataset(f"folder:{tmp_path}/p")["train"].columns["image"].shape == (6, 8, 1)
-    write_folder(tmp_path / "p", ["a/1.png"])
-    assert load_dataset(f"folder:{tmp_path}/p")["train"].columns["image"].shape == (6, 8, 3)
+    (tmp_path / "p").rename(tmp_path / "q")
+    write_folder(tmp_path / "q", ["a/1.png"])
+    assert load_dataset(f"folder:{tmp_path}/q")["train"].columns["image"].shape == (6, 8, 3)
 
 
 def test_gray_pictures_become_colour_where_another_split_has_colour(tmp_path):
@@ -316,10 +317,13 @@ def test_the_size_option_scales_pictures_of_any_size(tmp_path):
     np.testing.assert_array_equal(images[..., 1], 100)
 
 
-def test_a_changed_picture_is_read_again(tmp_path):
+def test_a_changed_picture_is_read_again_once_it_is_accepted(tmp_path):
     write_folder(tmp_path / "p", ["a/0.png"])
     load_dataset(f"folder:{tmp_path}/p")
     Image.new("RGB", (8, 6), (77, 0, 0)).save(tmp_path / "p" / "a" / "0.png")
+    with pytest.raises(UserError, match=r"files 1 changed \(a/0.png\)"):
+        load_dataset(f"folder:{tmp_path}/p")
+    known.forget(f"folder:{tmp_path}/p")
     assert load_dataset(f"folder:{tmp_path}/p")["train"].arrays()["image"][0, 0, 0, 0] == 77
 
 

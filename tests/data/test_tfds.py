@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_tfds
 
-from jaxrepro.data import load_dataset, tfds_download
+from jaxrepro.data import known, load_dataset, tfds_download
 from jaxrepro.errors import UserError
 
 
@@ -55,6 +55,8 @@ def test_a_prepared_copy_gives_the_pictures_and_labels_that_were_written(copy):
 def test_a_copy_in_tfrecord_files_reads_the_same_without_tensorflow(copy):
     rows = load_dataset("tfds:cifar10")["train"].arrays()
     tiny_tfds.turn_into_tfrecord(copy)
+    for part in ("description", "train"):
+        known.forget(f"tfds:{copy} {part}")
     again = load_dataset("tfds:cifar10")
     assert_is_tiny_cifar(again)
     np.testing.assert_array_equal(again["train"].arrays()["image"], rows["image"])
@@ -99,7 +101,7 @@ def test_a_tfrecord_cut_short_is_a_user_error(copy):
     tiny_tfds.turn_into_tfrecord(copy)
     shard = next(copy.glob("*-train.*"))
     shard.write_bytes(shard.read_bytes()[:-10])
-    with pytest.raises(UserError, match="Not a valid TFRecord") as raised:
+    with pytest.raises(UserError, match="the bytes of a record are cut short or changed") as raised:
         load_dataset("tfds:cifar10")["train"].arrays()
     assert len(str(raised.value)) < 600, "the bytes of the record are no part of the message"
 
@@ -172,6 +174,37 @@ def test_a_reachable_dataset_is_prepared_and_read(empty_data_dir, monkeypatch):
 def test_an_unknown_dataset_suggests_the_nearest_name(empty_data_dir):
     with pytest.raises(UserError, match="did you mean 'cifar10'"):
         load_dataset("tfds:cifar01")
+
+
+def test_pictures_of_different_sizes_are_scaled_and_cut_to_one(empty_data_dir, monkeypatch):
+    tiny_tfds.write_lsun(empty_data_dir / "tfds")
+    with pytest.raises(UserError, match=r"differ in size; .*tfds:lsun/church_outdoor\?size=64"):
+        load_dataset("tfds:lsun/church_outdoor")
+    for limit in (2**30, 0):  # decoded at once, and row by row
+        monkeypatch.setattr("jaxrepro.data.tfds._CACHE_LIMIT_BYTES", limit)
+        splits = load_dataset("tfds:lsun/church_outdoor?size=32")
+        assert {name: table.num_rows for name, table in splits.items()} == {"train": 12, "valid": 5}
+        images = splits["train"].arrays()["image"]
+        assert images.shape == (12, 32, 32, 3)
+        assert (images[:, :14] < 20).all()
+        assert (images[:, 18:] > 180).all()
+
+
+def test_features_inside_features_are_columns_by_their_own_names(empty_data_dir):
+    tiny_tfds.write_celeb_a(empty_data_dir / "tfds")
+    table = load_dataset("tfds:celeb_a?size=16")["valid"]
+    assert list(table.columns) == ["image", "Male", "Smiling", "nose_x"]
+    rows = table.arrays()
+    np.testing.assert_array_equal(rows["Smiling"], rows["nose_x"] % 2)
+    np.testing.assert_array_equal(rows["Male"], rows["nose_x"] // 2 % 2)
+    assert rows["Smiling"].dtype == bool
+    bright = rows["image"][:, 12:, 0, 1].mean(1) > 128
+    np.testing.assert_array_equal(bright, rows["Smiling"])
+
+
+def test_a_size_of_zero_is_refused(empty_data_dir):
+    with pytest.raises(UserError, match="at least 1"):
+        load_dataset("tfds:cifar10?size=0")
 
 
 @pytest.mark.slow

@@ -24,9 +24,9 @@ from jaxrepro.config import (
 )
 from jaxrepro.data import mnist_scale
 from jaxrepro.errors import UserError
-from jaxrepro.evaluators import equivariance
+from jaxrepro.evaluators import equivariance, scale_error
 from jaxrepro.experiments import sesn
-from jaxrepro.models.scale.methods import COLUMNS, MODELS
+from jaxrepro.models.scale.methods import COLUMNS, MODELS, make_model
 from jaxrepro.report.papers.sesn import partner
 from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.precision import apply_in
@@ -81,7 +81,7 @@ def test_the_learning_rate_drops_tenfold_after_epochs_20_and_40():
     config = config_of()
     steps_per_epoch = 79  # of 10,000 images in batches of 128, the last of 16
     total = 60 * steps_per_epoch
-    task = sesn.make_tasks(config, total, steps_per_epoch)["sesn_scalar"]
+    task = sesn.make_rivals(config, total, steps_per_epoch).tasks["SESN Scalar"]
     rates = jax.jit(jax.vmap(task.optimizer.rate))(jnp.arange(total))
     np.testing.assert_allclose(rates, 0.01 * np.repeat([1.0, 0.1, 0.01], 20 * steps_per_epoch), rtol=1e-5)
 
@@ -267,6 +267,25 @@ def test_a_run_leaves_records_of_the_equivariance_error_and_the_picture(finished
     assert {r["metric"] for r in curve} == {"stage 1", "stage 2"}
     assert all(0 < r["value"] < np.inf for r in curve)
     assert (workdir / "figures" / "feature_maps.png").stat().st_size > 10_000
+
+
+def test_a_run_leaves_its_test_error_by_the_scale_of_the_digits(finished):
+    _, results, experiment = finished
+    curve = [r for r in results.records if r["table"] == "error by scale"]
+    assert len(curve) == scale_error.BINS
+    scales = experiment.evaluators[0].arrays["scale"][0]
+    edges = np.linspace(scales.min(), scales.max(), scale_error.BINS + 1)
+    counts, _ = np.histogram(scales, edges)
+    whole = next(r["value"] for r in results.records if r["metric"] == "error" and r["table"] == "table2")
+    np.testing.assert_allclose(np.average([r["value"] for r in curve], weights=counts), whole, rtol=1e-5)
+    assert float(curve[0]["column"].removeprefix("scale ")) == pytest.approx((edges[0] + edges[1]) / 2, abs=0.01)
+
+
+def test_the_control_of_the_equivariance_error_has_the_filters_of_one_scale():
+    control, model = (make_model(m, 28, channels=(2, 2, 2)) for m in ("SESN Vector, one scale", "SESN Vector"))
+    assert control.basis.scales == model.basis.scales[:1]
+    shapes = [jax.eval_shape(lambda n=n: n.init(KEY, jnp.zeros((1, 28, 28, 1)), False)) for n in (control, model)]
+    assert jax.tree.map(jnp.shape, shapes[0]) == jax.tree.map(jnp.shape, shapes[1])
 
 
 def test_only_training_images_are_zoomed():

@@ -5,7 +5,10 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +95,16 @@ def test_a_checkpoint_that_may_not_be_read_is_no_damage(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="cannot read checkpoints/2/state: Permission denied"):
             checkpoints.restore_latest(abstract(tree))
     assert not (tmp_path / "damaged_checkpoints").exists()
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_one_line_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with (
+        Checkpoints(tmp_path / "checkpoints", CheckpointConfig()) as checkpoints,
+        pytest.raises(UserError, match=r"no room for a checkpoint of 0.0 MiB .* then the same command continues"),
+    ):
+        checkpoints.save(1, {"w": jnp.zeros(5000)})
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def test_the_best_checkpoint_is_known_from_descriptions_that_carry_a_digest(tmp_path):
@@ -246,10 +259,35 @@ def test_a_shorter_duration_does_not_touch_a_longer_run(tmp_path):
     run.check_folder(tmp_path, 60)
     with pytest.raises(UserError, match=r"holds a run of 60 steps, more than the 30"):
         run.check_folder(tmp_path, 30)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "checkpoints").write_text("")
-    with pytest.raises(UserError, match="is a file"):
-        run.check_folder(tmp_path / "other", 30)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("checkpoints", lambda p: p.write_text(""), "checkpoints is a file; a run has a folder there"),
+        ("checkpoints", lambda p: p.symlink_to("nowhere"), "checkpoints is a link to nothing"),
+        ("figures", lambda p: p.write_text(""), "figures is a file; a run has a folder there"),
+        ("results.json", lambda p: p.mkdir(), "results.json is a folder; a run has a file there"),
+        ("metrics.jsonl", lambda p: p.mkdir(), "metrics.jsonl is a folder; a run has a file there"),
+    ],
+)
+def test_what_stands_in_the_wrong_place_of_a_run_folder_is_named_at_once(tmp_path, name, make, message):
+    run.check_kinds(tmp_path)
+    make(tmp_path / name)
+    with pytest.raises(UserError, match=re.escape(message)):
+        run.check_kinds(tmp_path)
+
+
+@pytest.mark.parametrize("workdir", ["/proc/self/run", "/dev/null/run"])
+def test_a_folder_that_cannot_be_made_is_one_line(workdir):
+    with pytest.raises(UserError, match=f"cannot write {workdir}/.lock"), run.locked(Path(workdir)):
+        pass
+
+
+def test_a_file_in_place_of_the_run_folder_is_one_line(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="File exists; give another --workdir"), run.locked(tmp_path / "run"):
+        pass
 
 
 @pytest.mark.parametrize("content", [b'{"a": 1}', b"[1]", b"{}", b"\xff\xfe", b'{"config": null}', b"{"])

@@ -7,6 +7,7 @@ import sys
 import pytest
 from finished_runs import record, results_of, write_run
 
+from jaxrepro import digests
 from jaxrepro.report.__main__ import main
 
 TASK = {"num_classes": 10, "num_train": 10_000, "num_valid": 2_000, "num_test": 50_000}
@@ -109,7 +110,7 @@ def test_a_field_of_the_results_that_no_run_writes_is_named(run_dir, capsys, cha
 def test_a_field_of_a_record_that_no_run_writes_is_named(run_dir, capsys, change):
     path = run_dir / "results.json"
     found = json.loads(path.read_text())
-    path.write_text(json.dumps(found | {"records": [found["records"][0] | change]}))
+    path.write_text(json.dumps(digests.seal(found | {"records": [found["records"][0] | change]})))
     assert f"field {next(iter(change))} of a record" in error_of(capsys, run_dir)
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 from finished_runs import record, results_of, write_run
 
+from jaxrepro import digests
 from jaxrepro.errors import UserError
 from jaxrepro.report.results import Timing, earlier_timing, read_results, summary
 from jaxrepro.report.runs import read_run
@@ -34,7 +35,7 @@ def test_numbers_that_are_not_finite_become_null_because_json_has_no_nan(tmp_pat
 def test_a_key_that_nobody_writes_is_refused_with_the_way_out(tmp_path, change):
     write_run(tmp_path, results_of())
     path = tmp_path / "results.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_text(json.dumps(digests.seal(json.loads(path.read_text()) | change)))
     with pytest.raises(UserError, match=f"fields {next(iter(change))} are missing or unknown.*--mode=eval"):
         read_run(tmp_path)
 
@@ -43,7 +44,7 @@ def test_a_record_without_its_fields_is_refused(tmp_path):
     path = tmp_path / "results.json"
     bare = {"table": "table2", "row": "CNN"}
     write_run(tmp_path, results_of(records=[record("CNN", "28x28", 1.0)]))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"records": [bare]}))
+    path.write_text(json.dumps(digests.seal(json.loads(path.read_text()) | {"records": [bare]})))
     with pytest.raises(UserError, match="a record without column, evaluator"):
         read_results(path)
 

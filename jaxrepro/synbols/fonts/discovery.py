@@ -165,7 +165,7 @@ def _sources(folders: Sequence[str | Path], system: bool) -> Iterator[_Source]:
     for given in folders:
         if not isinstance(given, str | Path):
             raise UserError(f"one of folders is {given!r}; it must be the name of a folder")
-        folder = Path(given).expanduser()
+        folder = Path(os.path.expanduser(given))
         chosen.append(folder)
         if not folder.is_dir():
             raise UserError(f"no folder of fonts at {folder}")
@@ -174,7 +174,7 @@ def _sources(folders: Sequence[str | Path], system: bool) -> Iterator[_Source]:
         ):
             raise UserError(f"no font ({' '.join(SUFFIXES)}) in the folder {folder}")
     if system:
-        chosen += [p for p in (Path(f).expanduser() for f in SYSTEM_FOLDERS) if p.is_dir()]
+        chosen += [p for p in (Path(os.path.expanduser(f)) for f in SYSTEM_FOLDERS) if p.is_dir()]
     for folder in chosen:
         for place, subfolders, names in os.walk(folder, followlinks=True):
             subfolders.sort()

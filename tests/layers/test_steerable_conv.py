@@ -1,6 +1,7 @@
 """Scale-equivariant layers: slow references, equal strategies, equivariance, exact gradients."""
 
 import functools
+import importlib.util
 
 import jax
 import jax.numpy as jnp
@@ -8,19 +9,27 @@ import numpy as np
 import pytest
 from slow_maps import quickly
 
+from jaxrepro.errors import UserError
 from jaxrepro.layers import (
     SESConv,
+    SESConv1x1,
     SESConvH,
     SteerableBasis,
+    Strategy,
     conv2d,
     geometric_scales,
     lift,
+    lift_to_maps,
     multi_level_functions,
     scale_conv,
+    scale_conv_maps,
     single_level_functions,
 )
-from jaxrepro.layers.scale_conv import Strategy, choose_strategy
+from jaxrepro.layers.cpu import choose
+from jaxrepro.layers.cpu.geometry import Geometry
+from jaxrepro.layers.cpu.spectral import spectral_bytes
 from jaxrepro.layers.steerable_basis import padded_filters
+from jaxrepro.layers.steerable_conv import choose_strategy
 from tests.layers import scale_reference
 from tests.layers.equivariance import assert_scale_equivariant, equivariance_error
 
@@ -132,11 +141,28 @@ def test_strides_leave_out_windows():
         assert_close(quickly(strided, x, weights), full[:, ::2, ::2])
 
 
-def test_the_spectral_strategy_is_for_cpus(monkeypatch):
-    assert choose_strategy(14 * 14, 32, 63) is Strategy.SPECTRAL
-    assert choose_strategy(14 * 14, 32, 63, strides=2) is Strategy.CROPPED
+def geometry_of(size, kernel, strides=1):
+    return Geometry((size, size), (kernel, kernel), (strides, strides), ((kernel // 2,) * 2,) * 2)
+
+
+def test_the_spectral_strategy_is_for_cpus_and_unit_strides(monkeypatch):
+    spectral = (geometry_of(14, 15), 128, 32, 63, jnp.float32)
+    assert choose_strategy(*spectral) is Strategy.SPECTRAL
+    assert choose_strategy(geometry_of(14, 15, strides=2), *spectral[1:]) is Strategy.CROPPED
+    assert choose_strategy(*spectral[:-1], jnp.dtype("float64")) is Strategy.CROPPED
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert choose_strategy(14 * 14, 32, 63) is Strategy.CROPPED
+    assert choose_strategy(*spectral) is Strategy.CROPPED
+
+
+@pytest.mark.parametrize(("size", "channels"), [(96, 128), (48, 256), (24, 256), (24, 512), (12, 512)])
+def test_the_memory_of_the_chosen_strategy_is_bounded(size, channels):
+    """The coefficients of 512→512 channels at 24² would take gigabytes."""
+    for kernel in (3, 5, 7):
+        for batch in (1, 8, 128):
+            if choose_strategy(geometry_of(size, kernel), batch, channels, channels, jnp.float32) is Strategy.SPECTRAL:
+                arrays = 4 * (2 * batch * size**2 * channels + kernel**2 * channels**2)
+                limit = max(choose.FREE_BYTES, choose.MEMORY_FACTOR * arrays)
+                assert spectral_bytes(batch, (size, size), kernel, channels, channels) <= limit
 
 
 def test_narrow_floats_keep_their_dtype():
@@ -200,6 +226,128 @@ def test_gradients_equal_finite_differences(strategy):
         up, down = [[x, weights], [x, weights]]
         up[i], down[i] = up[i] + direction, down[i] - direction
         np.testing.assert_allclose((loss(*up) - loss(*down)) / 2, jnp.vdot(gradient, direction), rtol=1e-4)
+
+
+# The library's edges: right, or a clear error
+
+
+def lifted(x, weights, **options):
+    return quickly(lambda x, w: lift(x, w, SMALL, **options), x, weights)
+
+
+def test_integer_images_are_promoted():
+    images, weights = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 2), np.uint8), draw(9, 2, 4)
+    expected = lifted(jnp.asarray(images, jnp.float32), weights)
+    assert_close(lifted(images, weights), expected)
+    layer, inner = SESConv(4, SMALL, use_bias=False), SESConvH(4, SMALL, use_bias=False)
+    assert_close(quickly(layer.apply, {"params": {"kernel": weights}}, images), expected)
+    features = images[..., None].repeat(3, -1).swapaxes(3, 4)
+    assert_close(quickly(inner.apply, {"params": {"kernel": weights[:, None]}}, features), expected)
+
+
+def test_words_and_pairs_are_paddings_too():
+    x, weights = draw(2, 9, 10, 9), draw(9, 9, 8, seed=1)
+
+    def every(x, w):
+        options = ({}, {"padding": "SAME"}, {"padding": 0}, {"padding": "VALID"}, {"padding": ((3, 0), (1, 3))})
+        return [lift(x, w, SMALL, **o) for o in options], lift(x, w, SMALL, strides=(2, 1), padding="SAME")
+
+    (usual, same, none, valid, uneven), strided = quickly(every, x, weights)
+    assert_close(same, usual)
+    assert_close(valid, none)
+    assert_close(uneven, usual[:, :-3, 2:])
+    assert strided.shape == (2, 5, 10, 3, 8)
+    with pytest.raises(ValueError, match="padding is 'SMAE'; use 'SAME', 'VALID'"):
+        lift(x, weights, SMALL, padding="SMAE")
+
+
+def test_leading_axes_are_batch_axes():
+    x, weights, inner = draw(2, 3, 7, 7, 2), draw(9, 2, 4, seed=1), draw(9, 1, 4, 5, seed=2)
+
+    def every(x):
+        flat = lift(x.reshape(6, 7, 7, 2), weights, SMALL)
+        more = scale_conv(flat, inner, SMALL), scale_conv(flat[0], inner, SMALL)
+        return flat, lift(x, weights, SMALL), lift(x[0, 0], weights, SMALL), *more
+
+    flat, deep, single, after, single_after = quickly(every, x)
+    assert_close(deep, flat.reshape(2, 3, *flat.shape[1:]))
+    assert_close(single, flat[0])
+    assert_close(single_after, after[0])
+
+
+def test_maps_in_a_tuple_give_what_stacked_ones_do():
+    x, weights, inner = draw(2, 7, 7, 2), draw(9, 2, 4, seed=1), draw(9, 2, 4, 5, seed=2)
+
+    def both(x):
+        maps, stacked = lift_to_maps(x, weights, SMALL), lift(x, weights, SMALL)
+        return (jnp.stack(maps, 3), jnp.stack(scale_conv_maps(maps, inner, SMALL), 3)), (
+            stacked,
+            scale_conv(stacked, inner, SMALL),
+        )
+
+    for maps, stacked in zip(*quickly(both, x), strict=True):
+        assert_close(maps, stacked)
+
+
+def test_double_precision_is_kept():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x, weights = rng.standard_normal((1, 9, 9, 2)), rng.standard_normal((49, 2, 3)) / 7
+        values = scale_reference.basis(15, WIDE.scales, scale_reference.family_b(49, 1.5, 4))
+        y = quickly(lambda x, w: lift(x, w, WIDE), x, weights)
+        assert y.dtype == jnp.float64
+        assert_close(y, scale_reference.lift(x, weights, values, 7), 1e-13)
+
+
+def test_a_dtype_sets_the_computation_and_parameters_stay_wide():
+    for layer, x in ((SESConv(4, SMALL, dtype=jnp.bfloat16), draw(1, 6, 6, 2)),
+                     (SESConvH(4, SMALL, dtype=jnp.bfloat16), draw(1, 6, 6, 3, 2)),
+                     (SESConv1x1(4, dtype=jnp.bfloat16), draw(1, 6, 6, 3, 2))):  # fmt: skip
+        y, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
+        assert y.dtype == jnp.bfloat16
+        assert {a.dtype for a in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+def test_a_1x1_layer_treats_pixels_and_scales_alike():
+    x = draw(2, 6, 7, 3, 4)
+    layer = SESConv1x1(5, strides=2, use_bias=True)
+    y, variables = quickly(layer.init_with_output, jax.random.key(0), x)
+    kernel = np.asarray(variables["params"]["kernel"])
+    assert variables["params"]["bias"].shape == (5,)
+    assert_close(y, np.asarray(x)[:, ::2, ::2] @ kernel)
+
+
+def test_the_function_is_not_hidden_by_a_module_of_its_name():
+    import jaxrepro.layers
+
+    assert callable(jaxrepro.layers.scale_conv)
+    assert importlib.util.find_spec("jaxrepro.layers.scale_conv") is None
+
+
+def test_kernels_are_put_together_in_full_precision():
+    x, weights = draw(1, 7, 7, 2), draw(9, 2, 4)
+    text = jax.jit(lambda x, w: lift(x, w, SMALL, strategy="cropped")).lower(x, weights).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line and "%arg1" in line]
+    assert len(products) == 3
+    assert all("[HIGHEST, HIGHEST]" in line for line in products)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: scale_conv(draw(1, 7, 7, 4, 2), draw(9, 1, 2, 4), SMALL), "features have 4 scales; the basis has 3"),
+        (lambda: scale_conv(draw(1, 7, 7, 3, 2), draw(9, 4, 2, 4), SMALL), "4 taps along scale; there are 3 scales"),
+        (lambda: scale_conv(draw(7, 7, 2), draw(9, 1, 2, 4), SMALL), r"x has shape \(7, 7, 2\)"),
+        (lambda: lift(draw(1, 7, 7, 2), draw(9, 1, 2, 4), SMALL), "those of a lifting layer are"),
+        (lambda: lift(draw(1, 7, 7, 2), draw(8, 2, 4), SMALL), "weights are of 8 functions; the basis has 9"),
+        (lambda: lift(draw(1, 7, 7, 2), draw(9, 3, 4), SMALL), "weights are for 3 channels; the features have 2"),
+        (lambda: lift(draw(1, 7, 7, 2), draw(9, 2, 4), SMALL, strategy="fast"), "unknown strategy 'fast'"),
+        (lambda: lift(draw(1, 7, 7, 2), draw(9, 2, 4), SMALL, 2, strategy="spectral"), "cannot have strides"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
 
 
 def test_modules_hold_weights_shared_by_scales():
