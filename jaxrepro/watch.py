@@ -27,7 +27,7 @@ def watch() -> int | None:
         os.close(read)
         os.dup2(write, 2)
         os.close(write)
-        _die_with_parent()
+        die_with_parent()
         return None
     os.close(write)
     signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, signal.SIGTERM))
@@ -49,7 +49,7 @@ def watch() -> int | None:
     return INTERRUPTED
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Lets the system kill this process when its parent is killed."""
     if sys.platform == "linux":
         import ctypes

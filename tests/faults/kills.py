@@ -32,6 +32,7 @@ import launching  # noqa: E402
 import jaxrepro.experiments.yoto  # noqa: E402
 import jaxrepro.run  # noqa: E402
 import launch  # noqa: E402
+from jaxrepro import watch  # noqa: E402
 
 CHANGES = {"checkpoint.every": "7 steps", "eval.every": "20 steps", "log.every": "5 steps"}
 
@@ -41,6 +42,7 @@ def start(workdir: Path, log: Path) -> int:
     child = os.fork()
     if child:
         return child
+    watch.die_with_parent()
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     os.chdir(launching.ROOT)
     sys.argv = launching.command(workdir, CHANGES)[1:]
