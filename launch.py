@@ -85,6 +85,14 @@ def initialize_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     explicit = (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
     cluster.join(cluster.Distributed(FLAGS.distributed), *explicit, timeout=FLAGS.join_timeout)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where the asked-for kind of device has no driver
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        why = " ".join(str(error).split())[:150] or "it has no driver or no device here"
+        raise UserError(
+            f"JAX_PLATFORMS={asked!r} cannot be used ({why}); set it to what there is, such as cpu"
+        ) from None
 
 
 def main(argv: list[str]) -> int:

@@ -66,8 +66,6 @@ def machine_fault(error: BaseException | None) -> str:
             if re.search(rf"\b{errno.errorcode[number]}\b", text) or os.strerror(number) in text:
                 path = re.search(r"(/[^\s\"']*[^\s\"':,.\]])", text)
                 return f"{path[1] if path else 'cannot write'}: {os.strerror(number)}"
-        if "Unable to initialize backend" in text or "Unknown backend" in text:
-            return f"{' '.join(text.split())[:200]}; set JAX_PLATFORMS to what this machine has, such as cpu"
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
             needed = re.search(r"[\d.]+ ?[KMGTP]i?B|[\d,]+ bytes", text)
             size = f" ({needed[0]} at once)" if needed else ""

@@ -43,10 +43,6 @@ def wrapped(cause):
         ),
         (wrapped(MemoryError()), "out of memory; choose a smaller"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes"), "out of memory (4096 bytes at once)"),
-        (
-            RuntimeError("Unable to initialize backend 'cuda':\n no GPU"),
-            "Unable to initialize backend 'cuda': no GPU; set",
-        ),
         (ValueError("a bug"), ""),
         (OSError(errno.EINVAL, "Invalid argument"), ""),
     ],
@@ -191,6 +187,20 @@ def test_a_number_of_processes_that_is_none_is_one_line(monkeypatch, text, name)
     monkeypatch.setenv(name, text)
     with pytest.raises(UserError, match=rf"\${name} is '{text}'; .* sets a number of processes there"):
         join(Distributed.AUTO)
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unable to initialize backend 'cuda':\n no GPU")])
+def test_a_kind_of_device_that_is_not_there_is_one_line(monkeypatch, capsys, error):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", fail)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    launch.FLAGS.unparse_flags()
+    assert launch.main(["launch.py", "--config=configs/yoto_cifar.py:smoke", "--mode=print"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: JAX_PLATFORMS='cuda' cannot be used (")
+    assert printed.count("\n") == 1
 
 
 def test_a_batch_size_is_checked_where_it_is_written():
