@@ -112,7 +112,8 @@ def test_a_run_leaves_the_files_of_the_contract(tiny_run):
 def test_the_report_reads_exactly_what_the_run_wrote_and_says_how_long_it_took(tiny_run):
     workdir, _ = tiny_run
     run = read_run(workdir)
-    assert set(json.loads((workdir / "config.json").read_text())) == {"preset", "command", "data", "config"}
+    written = {"preset", "command", "data", "config", "digest"}
+    assert set(json.loads((workdir / "config.json").read_text())) == written
     assert run.results.to_json() == launching.results(workdir)
     assert run.results.timing.seconds > 0
     assert run.results.timing.steps == 20
