@@ -68,7 +68,6 @@ def call_main(*arguments: str) -> subprocess.CompletedProcess:
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, "argv", ["launch.py", *arguments]),
-        mock.patch.object(launch, "watch", return_value=None),  # which forks a process of several
         contextlib.chdir(ROOT),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
