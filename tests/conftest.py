@@ -5,7 +5,10 @@ import os
 import pytest
 
 # The longest first, so that parallel workers (`make test` uses two) end together.
-LONGEST_FILES = ("test_resume.py", "test_devices.py", "test_launch.py", "test_dcgan.py", "test_sesn.py", "test_yoto.py")
+LONGEST_FILES = {
+    f"test_{name}.py"
+    for name in "resume devices launch dcgan sesn scale_conv synbols_supervised few_shot yoto lowering".split()
+}
 
 COMPILED = "JAX_COMPILATION_CACHE_DIR"
 SHORTEST_COMPILATION = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
