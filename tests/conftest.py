@@ -5,7 +5,18 @@ import os
 import pytest
 
 # The longest first, so that parallel workers (`make test` uses two) end together.
-LONGEST_FILES = ("test_resume.py", "test_devices.py", "test_launch.py", "test_dcgan.py", "test_sesn.py", "test_yoto.py")
+LONGEST_FILES = (
+    "test_resume.py",
+    "test_devices.py",
+    "test_launch.py",
+    "test_dcgan.py",
+    "test_sesn.py",
+    "test_scale_conv.py",
+    "test_synbols_supervised.py",
+    "test_few_shot.py",
+    "test_yoto.py",
+    "test_lowering.py",
+)
 
 COMPILED = "JAX_COMPILATION_CACHE_DIR"
 SHORTEST_COMPILATION = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
