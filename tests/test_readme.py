@@ -66,6 +66,7 @@ def test_the_network_of_scale_equivariant_layers_works_as_it_stands():
     assert variables["params"]["SESConv_0"]["kernel"].shape == (9, 3, 16)
 
 
+@pytest.mark.usefixtures("plain_convolutions")  # --mode=print shows shapes
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
 def test_a_command_of_the_readme_is_valid(command):
     words = shlex.split(command.replace("$SLURM_ARRAY_TASK_ID", "3"))[1:]
