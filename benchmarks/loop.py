@@ -47,14 +47,15 @@ def yoto_experiment() -> Experiment:
     config_file.set_value(config, "model.width", 1)
     config = parse(yoto.Config, config)
     images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 32, 32, 3), np.uint8)
-    optimizer = make_optimizer(dataclasses.replace(config.optim, schedule="constant", drops=()), 1000)
+    optimizer = make_optimizer(dataclasses.replace(config.optim, schedule="constant", drops=(), drop_factor=0.1), 1000)
     model = yoto.make_model(config, 0.0)
 
     def update(state, batch, context):
         augment_key, beta_key, sample_key = jax.random.split(context.key, 3)
         x = yoto.prepare(config, batch["image"], augment_key)
         beta = yoto.sample_beta(config.beta, beta_key, len(x))
-        grads, metrics = jax.grad(lambda p: yoto.loss(model, p, x, beta, sample_key), has_aux=True)(state.params)
+        grads, found = jax.grad(lambda p: yoto.loss(config, model, p, x, beta, sample_key), has_aux=True)(state.params)
+        metrics = {name: values.mean() for name, values in found.items()}
         rate = optimizer.rate(context.step)
         new = yoto.Member(*optimizer.descend(grads, state.opt_state, state.params, rate))
         return new, metrics | {"learning_rate": rate}

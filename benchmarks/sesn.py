@@ -5,10 +5,8 @@
 A step is forward, backward and Adam on a batch of 128 inside `lax.scan`, as the training loop runs it. All
 networks of a resolution are timed in turn and repeatedly in one process; the table shows the fastest repetition in ms,
 which a busy machine disturbs least, its ratio to the plain CNN (Table 4 of the paper), and the memory that XLA's
-analysis gives for temporaries. "cropped" and "padded" compute SESN with a convolution per scale, and as one
-zero-padded convolution with XLA's gradients, which is the plain way to write it; "padded, unscanned" is the latter in a
-jitted step that Python calls, where XLA's CPU backend has faster convolutions. What would take longer than a few
-seconds a step is timed on a small batch and extrapolated ("~"). The CNN is always included.
+analysis gives for temporaries. "cropped" and "padded" compute SESN with a convolution per scale, with kernels of their
+own support or filled up with zeros to the largest one. The CNN is always included.
 """
 
 import argparse
@@ -28,13 +26,11 @@ import numpy as np
 import optax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from jaxrepro.layers.scale_conv import Strategy
+from jaxrepro.layers.steerable_conv import Strategy
 from jaxrepro.models.scale.methods import MODELS, RESOLUTIONS, make_model
 
 BATCH = 128
-PROBE_BATCH = 4
 SCAN_STEPS = 2
-SLOW_S = 4.0
 OTHER_STRATEGIES = (Strategy.CROPPED, Strategy.PADDED)
 
 
@@ -46,18 +42,10 @@ class Trainer(NamedTuple):
     temporaries_mib: float
 
 
-class Variant(NamedTuple):
-    """A network and how to time it."""
-
-    model: nn.Module
-    may_be_slow: bool = False
-    scanned: bool = True
-
-
-def make_trainer(model: nn.Module, batch: int, scanned: bool) -> Trainer:
+def make_trainer(model: nn.Module) -> Trainer:
     generator = np.random.default_rng(0)
-    images = jnp.asarray(generator.standard_normal((batch, 28, 28, 1), dtype=np.float32))
-    labels = jnp.asarray(generator.integers(0, 10, batch))
+    images = jnp.asarray(generator.standard_normal((BATCH, 28, 28, 1), dtype=np.float32))
+    labels = jnp.asarray(generator.integers(0, 10, BATCH))
     optimizer = optax.adam(0.01)
     variables = jax.jit(lambda key: model.init(key, images[:2], False))(jax.random.key(0))
     state = variables["params"], variables["batch_stats"], optimizer.init(variables["params"])
@@ -81,20 +69,11 @@ def make_trainer(model: nn.Module, batch: int, scanned: bool) -> Trainer:
 
     keys = jax.random.split(jax.random.key(1), SCAN_STEPS)
     start = time.perf_counter()
-    if scanned:
-        program = jax.jit(lambda state: jax.lax.scan(step, state, keys)).lower(state).compile()
-    else:
-        program = jax.jit(step).lower(state, keys[0]).compile()
+    program = jax.jit(lambda state: jax.lax.scan(step, state, keys)).lower(state).compile()
     compile_s = time.perf_counter() - start
 
     def run():
-        if scanned:
-            jax.block_until_ready(program(state))
-            return
-        carried = state
-        for key in keys:
-            carried, _ = program(carried, key)
-        jax.block_until_ready(carried)
+        jax.block_until_ready(program(state))
 
     return Trainer(
         run,
@@ -103,18 +82,14 @@ def make_trainer(model: nn.Module, batch: int, scanned: bool) -> Trainer:
     )
 
 
-def variants(resolution: int, only: str) -> dict[str, Variant]:
+def variants(resolution: int, only: str) -> dict[str, nn.Module]:
     result = {}
     for method in MODELS:
         if method == "CNN" or only.lower() in method.lower():
-            result[method] = Variant(make_model(method, resolution))
+            result[method] = make_model(method, resolution)
             if method.startswith("SESN"):
                 for strategy in OTHER_STRATEGIES:
-                    slow = strategy is Strategy.PADDED
-                    model = make_model(method, resolution, strategy=strategy)
-                    result[f"{method}, {strategy}"] = Variant(model, slow)
-                    if slow:
-                        result[f"{method}, {strategy}, unscanned"] = Variant(model, slow, scanned=False)
+                    result[f"{method}, {strategy}"] = make_model(method, resolution, strategy=strategy)
     return result
 
 
@@ -125,33 +100,24 @@ def seconds(function: Callable[[], None]) -> float:
 
 
 def measure(resolution: int, only: str, repetitions: int) -> dict[str, dict]:
-    """Returns name -> {min_ms, median_ms, to_cnn, temporaries_mib, compile_s, extrapolated}."""
-    trainers, times, results = {}, {}, {}
-    for name, (model, may_be_slow, scanned) in variants(resolution, only).items():
-        if may_be_slow:
-            probe = make_trainer(model, PROBE_BATCH, scanned)
-            probe.run()
-            once = seconds(probe.run) / SCAN_STEPS * BATCH / PROBE_BATCH
-            if once > SLOW_S:
-                results[name] = {"min_ms": 1e3 * once, "extrapolated": True}
-                continue
-        trainers[name] = make_trainer(model, BATCH, scanned)
-        trainers[name].run()
-        times[name] = []
+    """Returns name -> {min_ms, median_ms, to_cnn, temporaries_mib, compile_s}."""
+    trainers = {name: make_trainer(model) for name, model in variants(resolution, only).items()}
+    times: dict[str, list[float]] = {name: [] for name in trainers}
+    for trainer in trainers.values():
+        trainer.run()
     for _ in range(repetitions):
         for name, trainer in trainers.items():
             times[name].append(1e3 * seconds(trainer.run) / SCAN_STEPS)
-    for name, trainer in trainers.items():
-        results[name] = {
+    return {
+        name: {
             "min_ms": min(times[name]),
             "median_ms": statistics.median(times[name]),
+            "to_cnn": min(times[name]) / min(times["CNN"]),
             "temporaries_mib": trainer.temporaries_mib,
             "compile_s": trainer.compile_s,
-            "extrapolated": False,
         }
-    for result in results.values():
-        result["to_cnn"] = result["min_ms"] / results["CNN"]["min_ms"]
-    return {name: results[name] for name in variants(resolution, only)}
+        for name, trainer in trainers.items()
+    }
 
 
 def print_table(resolution: int, results: dict[str, dict]) -> None:
@@ -159,11 +125,9 @@ def print_table(resolution: int, results: dict[str, dict]) -> None:
     print(f"| {'method':30} | ms a step | to CNN | to ours | temporaries MiB | compile s |")
     for name, result in results.items():
         ours = results[name.partition(",")[0]]["min_ms"]
-        mark = "~" if result["extrapolated"] else ""
-        memory, compile_s = (f"{result[k]:.0f}" if k in result else "-" for k in ("temporaries_mib", "compile_s"))
         print(
-            f"| {name:30} | {mark + format(result['min_ms'], '.0f'):>9} | {result['to_cnn']:6.2f} "
-            f"| {result['min_ms'] / ours:7.2f} | {memory:>15} | {compile_s:>9} |",
+            f"| {name:30} | {result['min_ms']:9.0f} | {result['to_cnn']:6.2f} | {result['min_ms'] / ours:7.2f} "
+            f"| {result['temporaries_mib']:15.0f} | {result['compile_s']:9.0f} |",
             flush=True,
         )
 

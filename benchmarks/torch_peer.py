@@ -60,6 +60,10 @@ def _make_step(name: str, batch: int, channels_last: bool):
         return _dcgan_step(place, images(64, 3))
     if name == "YOTO":
         return _yoto_step(place(_yoto()), images(32, 3))
+    if name == "Deep InfoMax" or "VAE" in name:
+        import torch_representations
+
+        return torch_representations.make_step(name, place, images(32, 3))
     network, size, channels, classes = {
         "ResNet-12": (_resnet12, 32, 3, 26),
         "WRN-28-4": (_wide_resnet, 32, 3, 26),

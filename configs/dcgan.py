@@ -6,8 +6,11 @@
     python launch.py --config=configs/dcgan.py:svhn           # also :mnist (conditional), :lsun_bedroom, :lsun_church
     python launch.py --config=configs/dcgan.py:smoke          # embedded digits, under three minutes on two cores
 
-CelebA and ImageNet are streamed where they are larger than config.data.resident_limit_mb. LSUN's pictures differ in
-size: export them and give config.data.source=folder:PATH?size=64.
+CelebA, LSUN and ImageNet are streamed where they are larger than config.data.resident_limit_mb. LSUN's pictures differ
+in size: `?size=64` scales them.
+
+Vector arithmetic (figure 7) finds its smiling women by CelebA's attributes. The authors' weights are read by
+config.weights, see `jaxrepro.models.dcgan_arrays`.
 
 Vector arithmetic by hand: look at figures/numbered_samples.png of a finished run, then
     python launch.py --config=configs/dcgan.py:report --mode=eval \
@@ -60,9 +63,14 @@ REPORT = {
 PRESETS = {
     "report": REPORT,
     # Article: LSUN bedrooms, 5 epochs.
-    "lsun_bedroom": {"data.source": "tfds:lsun/bedroom", "data.test": "valid", "train.duration": "5 epochs"},
+    "lsun_bedroom": {
+        "data.source": "tfds:lsun/bedroom?size=64",
+        "data.test": "valid",
+        "train.duration": "5 epochs",
+        "eval.num_searched": 200_000,  # of three million
+    },
     # 126,227 pictures, the report's "20 % of bedrooms", are exactly the training pictures of church_outdoor.
-    "lsun_church": {**REPORT, "data.source": "tfds:lsun/church_outdoor", "data.test": "valid"},
+    "lsun_church": {**REPORT, "data.source": "tfds:lsun/church_outdoor?size=64", "data.test": "valid"},
     # The authors' net whose pooled features have the 28,672 dimensions that the article and the report quote.
     "imagenet": {
         "data.source": "tfds:imagenet_resized/32x32",
@@ -81,12 +89,18 @@ PRESETS = {
         "data.valid": "train[:10000]",
         "model.image_size": 32,
         "model.base_width": 64,
+        "model.latent_law": "normal",
         "optim.lr": 5e-4,
         "train.batch_size": 64,
         "train.duration": "200 epochs",
         "eval.judge": "label",
+        # 1,000 labels, table 2 of the article: C is chosen on the images held out.
         "eval.features.source": "same",
+        "eval.features.train": "train[10000:]",
+        "eval.features.valid": "train[:10000]",
+        "eval.features.num_labels": 1000,
         "eval.features.name": "SVHN",
+        "eval.arithmetic.concepts": ("label=9", "label=4", "label=0"),
     },
     # Conditional; batch norms neither scale nor shift, pixels lie in [0, 1]; the rate falls over the last 100 epochs.
     "mnist": {
@@ -107,6 +121,7 @@ PRESETS = {
         "optim.linear_tail": 0.5,
         "train.duration": "200 epochs",
         "eval.judge": "label",
+        "eval.arithmetic.concepts": ("label=9", "label=4", "label=0"),
     },
     "smoke": {
         **REPORT,

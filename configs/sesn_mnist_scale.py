@@ -48,7 +48,7 @@ PRESETS = {
         "realisation.num_train": 2_000,
         "realisation.num_valid": 500,
         "realisation.num_test": 1_000,
-        "model.beside": ("CNN",),
+        "model.beside": ("CNN", "SESN Scalar, one scale"),
         "log.every": "1 epochs",
         "checkpoint.every": "50%",
     },

@@ -9,8 +9,10 @@ Orbax commits a checkpoint atomically, but restores flipped bytes without a word
 
 import contextlib
 import errno
+import gc
 import logging
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -208,6 +210,8 @@ class Checkpoints:
             fault = _mismatch(meta["digests"], leaf_digests(state)[0])
         except Damage as error:
             fault = str(error)
+        if fault is not None:
+            _drop_unfinished_reads()
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
@@ -238,6 +242,15 @@ class Checkpoints:
 
 class Damage(Exception):
     """Bytes of a checkpoint are lost or changed."""
+
+
+def _drop_unfinished_reads() -> None:
+    """Collects the reads that orbax leaves suspended where one fails; Python would print a traceback for each later."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def _check_room(folder: Path, ts: Any) -> None:

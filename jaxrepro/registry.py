@@ -14,11 +14,14 @@ from jaxrepro.errors import unknown
 EXPERIMENTS = {
     "dcgan": "jaxrepro.experiments.dcgan",
     "sesn": "jaxrepro.experiments.sesn",
+    "sesn_stl10": "jaxrepro.experiments.sesn_stl10",
     "synbols_active_learning": "jaxrepro.experiments.synbols_active_learning",
+    "synbols_counting": "jaxrepro.experiments.synbols_counting",
     "synbols_few_shot": "jaxrepro.experiments.synbols_few_shot",
     "synbols_ood": "jaxrepro.experiments.synbols_supervised",
     "synbols_supervised": "jaxrepro.experiments.synbols_supervised",
     "synbols_trunk": "jaxrepro.experiments.synbols_trunk",
+    "synbols_unsupervised": "jaxrepro.experiments.synbols_unsupervised",
     "yoto": "jaxrepro.experiments.yoto",
 }
 

@@ -90,6 +90,8 @@ class Program:
         numbers, places = np.asarray(run_seeds, np.uint32), np.arange(len(run_seeds), dtype=np.int32)
         self.seeds = mesh_lib.put(Seed(numbers, places), mesh, P("seed"))
         given = jax.tree.map(_abstract_host, experiment.given)
+        # Traced once, for the shapes here as for the programs, and for all seeds of an unrolled one.
+        self._traced_update = jax.jit(self._update, inline=True)
         self.logged_splits = {e.split for e in experiment.evaluators}  # and those of transitions with metrics
         self._state_shapes = jax.eval_shape(experiment.init, ABSTRACT_SEED.context(rng.Purpose.INIT, 0), given)
         self._metrics_shapes = self._check_invariant_state()
@@ -133,7 +135,7 @@ class Program:
         def chunk(ts: TrainState, seed, length, block, arrays) -> tuple[TrainState, jax.Array]:
             def body(i, ts):
                 x = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), block)
-                state, metrics = self._update(ts.state, arrays, x, seed, ts.step)
+                state, metrics = self._traced_update(ts.state, arrays, x, seed, ts.step)
                 return TrainState(ts.step + 1, state, metrics_lib.merge(ts.metrics, metrics))
 
             ts = jax.lax.fori_loop(0, length if static_length is None else static_length, body, ts)
@@ -157,7 +159,7 @@ class Program:
         """Returns the shapes of the metrics; raises TypeError, naming the leaf, if a step changes the state's."""
         state = self._state_shapes
         x, arrays = block_shape(self.experiment, self.run_seeds[0])
-        new, metrics = jax.eval_shape(self._update, state, arrays, x, ABSTRACT_SEED, jnp.int32(0))
+        new, metrics = jax.eval_shape(self._traced_update, state, arrays, x, ABSTRACT_SEED, jnp.int32(0))
         assert_same_shapes(state, new, "update")
         for t in self.experiment.transitions:
             given = arrays if t.arrays is None else jax.tree.map(_abstract_host, t.arrays)

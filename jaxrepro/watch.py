@@ -18,7 +18,9 @@ _TASK = re.compile(r"(?:.*/task:)?(\d+)$")
 
 
 def watch() -> int | None:
-    """Forks; call it before JAX is imported."""
+    """Forks, unless JAX is imported already: its threads do not survive that, and the run goes on unwatched."""
+    if "jax" in sys.modules:
+        return None
     read, write = os.pipe()
     child = os.fork()
     if child == 0:

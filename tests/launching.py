@@ -1,13 +1,18 @@
-"""Helpers of tests that run the real command in a process of its own."""
+"""Helpers of tests that run the real command, in this process or, which costs seconds of imports, in one of its own."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
+
+import launch
 
 ROOT = Path(__file__).parent.parent
 YOTO = "configs/yoto_cifar.py:smoke"
@@ -45,11 +50,30 @@ def environment(**changes: str) -> dict[str, str]:
     return os.environ | {"JAX_PLATFORMS": "cpu"} | changes
 
 
-def launch(workdir: Path, changes: dict | None = None, *flags: str, **env: str) -> subprocess.CompletedProcess:
-    """Runs a tiny run to its end."""
+def run_process(workdir: Path, changes: dict | None = None, *flags: str, **env: str) -> subprocess.CompletedProcess:
+    """Runs a tiny run to its end in a process of its own: for other devices, signals, and what a terminal shows."""
     return subprocess.run(
         command(workdir, changes, *flags), cwd=ROOT, env=environment(**env), capture_output=True, text=True, timeout=300
     )
+
+
+def run_here(workdir: Path, changes: dict | None = None, *flags: str) -> subprocess.CompletedProcess:
+    """Runs a tiny run to its end in this process."""
+    return call_main(*command(workdir, changes, *flags)[2:])
+
+
+def call_main(*arguments: str) -> subprocess.CompletedProcess:
+    """Calls the launcher in this process as if it had been started with these arguments."""
+    launch.FLAGS.unparse_flags()  # absl's flags are global: forget those of the call before
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["launch.py", *arguments]),
+        contextlib.chdir(ROOT),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = launch.main(sys.argv)
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 
 def results(workdir: Path) -> dict:

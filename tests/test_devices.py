@@ -13,7 +13,7 @@ SHORT = {"train.duration": "20 steps", "train.batch_size": 16, "optim.lr": 1e-4}
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("one") / "run"
-    done = launching.launch(workdir, SHORT)
+    done = launching.run_here(workdir, SHORT)
     assert done.returncode == 0, done.stderr
     return workdir
 
@@ -29,7 +29,7 @@ def assert_close(workdir, expected):
 
 
 def test_eight_devices_match_one(one_device, tmp_path):
-    done = launching.launch(tmp_path / "run", SHORT, XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    done = launching.run_process(tmp_path / "run", SHORT, XLA_FLAGS="--xla_force_host_platform_device_count=8")
     assert done.returncode == 0, done.stderr
     assert launching.results(tmp_path / "run")["environment"]["device"].startswith("8 x")
     assert_close(tmp_path / "run", one_device)
@@ -38,7 +38,7 @@ def test_eight_devices_match_one(one_device, tmp_path):
 @pytest.mark.slow
 def test_parameters_split_over_a_model_axis_match_one_device(one_device, tmp_path):
     env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    done = launching.launch(tmp_path / "run", SHORT | {"parallel.model_axis": 2}, **env)
+    done = launching.run_process(tmp_path / "run", SHORT | {"parallel.model_axis": 2}, **env)
     assert done.returncode == 0, done.stderr
     assert_close(tmp_path / "run", one_device)
 
@@ -46,8 +46,8 @@ def test_parameters_split_over_a_model_axis_match_one_device(one_device, tmp_pat
 @pytest.mark.slow
 def test_a_batch_that_does_not_split_over_the_devices_is_computed_by_each_with_a_line_of_warning(tmp_path):
     changes, eight = SHORT | {"train.batch_size": 1}, "--xla_force_host_platform_device_count=8"
-    runs = {"one": launching.launch(tmp_path / "one", changes)}
-    runs["eight"] = launching.launch(tmp_path / "eight", changes, XLA_FLAGS=eight)
+    runs = {"one": launching.run_here(tmp_path / "one", changes)}
+    runs["eight"] = launching.run_process(tmp_path / "eight", changes, XLA_FLAGS=eight)
     assert [done.returncode for done in runs.values()] == [0, 0], runs["eight"].stderr
     assert launching.results(tmp_path / "eight")["environment"]["device"].startswith("8 x")
     assert_close(tmp_path / "eight", tmp_path / "one")
@@ -88,7 +88,7 @@ def test_two_processes_match_one(one_device, tmp_path):
 @pytest.mark.slow
 def test_seeds_sharded_over_devices_match_a_solo_run(one_device, tmp_path):
     changes = SHORT | {"seeds": "(0,1)", "parallel.seeds": "shard"}
-    done = launching.launch(tmp_path / "run", changes, XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    done = launching.run_process(tmp_path / "run", changes, XLA_FLAGS="--xla_force_host_platform_device_count=2")
     assert done.returncode == 0, done.stderr
     reference = launching.final_params(one_device)
     for name, value in launching.final_params(tmp_path / "run").items():

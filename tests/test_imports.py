@@ -39,11 +39,11 @@ MAY_IMPORT = {
     # Parts of papers. Synbols is a generator of its own: no jax.
     "synbols": "errors cairo h5py matplotlib numpy PIL scipy tqdm uharfbuzz",
     "data": "digests errors experiment machine progress rng synbols writers dm_pix google_crc32c grain h5py jax numpy"
-    " PIL requests tensorflow_datasets tqdm",
+    " PIL requests scipy tensorflow_datasets tqdm",
     "layers": "errors flax jax numpy",
     "losses": "jax",
     "models": "errors layers flax huggingface_hub jax numpy safetensors",
-    "training": "config data durations errors experiment losses mesh metrics flax jax numpy optax",
+    "training": "config data durations errors experiment losses mesh metrics flax jax numpy optax scipy skimage",
     "report": "__init__ digests errors writers jinja2 matplotlib numpy",
     "evaluators": "config data errors experiment layers losses mesh report.style rng training"
     " flax jax matplotlib numpy optax",
@@ -66,6 +66,8 @@ INSIDE_FUNCTIONS = (
     "fontTools",
     "grain",
     "jinja2",
+    "scipy",
+    "skimage",
 )
 
 

@@ -11,17 +11,11 @@ import launch
 from jaxrepro.report.runs import read_run
 
 
-def run_main(capsys, *arguments):
-    launch.FLAGS.unparse_flags()  # absl's flags are global: forget those of the test before
-    code = launch.main(["launch.py", *arguments])
-    return code, capsys.readouterr()
-
-
-def test_help_shows_the_flags_and_exits_with_zero(capsys):
-    code, printed = run_main(capsys, "--help")
-    assert code == 0
-    assert "--workdir" in printed.out
-    assert "--config.optim.lr=3e-4" in printed.out
+def test_help_shows_the_flags_and_exits_with_zero():
+    done = launching.call_main("--help")
+    assert done.returncode == 0
+    assert "--workdir" in done.stdout
+    assert "--config.optim.lr=3e-4" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -42,7 +36,7 @@ def test_help_shows_the_flags_and_exits_with_zero(capsys):
         (["--config=configs/yoto_cifar.py:smoke", "--config.beta.low=0.0"], "config.beta.low is 0.0"),
         (
             ["--config=configs/yoto_cifar.py:smoke", "--config.model.num_blocks=4"],
-            "config.model.image_shape is (32, 32, 3)",
+            "config.model.image_shape is (32, 32, 1)",
         ),
         (["--config=configs/yoto_cifar.py:smoke", "--config.data.source=npz:/no/such.npz"], "/no/such.npz"),
         (["--config=configs/yoto_cifar.py:smoke", "--config.data.source=folder:/no/such"], "/no/such"),
@@ -53,12 +47,12 @@ def test_help_shows_the_flags_and_exits_with_zero(capsys):
         (["--config=configs/yoto_cifar.py:smoke", "--restart", "--mode=eval"], "leave one of them out"),
     ],
 )
-def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, capsys, tmp_path):
-    code, printed = run_main(capsys, *arguments, *([f"--workdir={tmp_path / 'run'}"] if arguments else []))
-    assert code == 2, printed.err
-    assert message in printed.err
-    assert printed.err.startswith("error: ")
-    assert printed.err.count("\n") == 1
+def test_a_mistake_gets_one_line_and_exit_code_2(arguments, message, tmp_path):
+    done = launching.call_main(*arguments, *([f"--workdir={tmp_path / 'run'}"] if arguments else []))
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_real_command_exits_with_2_and_no_traceback(tmp_path):
@@ -69,32 +63,35 @@ def test_the_real_command_exits_with_2_and_no_traceback(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_print_shows_config_and_parameters_and_touches_nothing(capsys, tmp_path):
-    code, printed = run_main(
-        capsys,
-        "--config=configs/yoto_cifar.py",
-        "--mode=print",
-        f"--workdir={tmp_path / 'run'}",
-        "--config.model.width=1",
+def test_print_shows_config_and_parameters_and_touches_nothing(tmp_path):
+    workdir = tmp_path / "run"
+    done = launching.call_main(
+        "--config=configs/yoto_cifar.py", "--mode=print", f"--workdir={workdir}", "--config.model.width=1"
     )
-    assert code == 0
-    assert "tfds:cifar10" in printed.out
-    assert "width: 1" in printed.out
-    assert "encoder_output/kernel" in printed.out
-    assert not (tmp_path / "run").exists()
+    assert done.returncode == 0
+    assert "tfds:cifar10" in done.stdout
+    assert "width: 1" in done.stdout
+    assert "encoder_output/kernel" in done.stdout
+    assert not workdir.exists()
 
 
-def test_a_sweep_is_listed_with_its_folders(capsys):
-    code, printed = run_main(capsys, "--config=configs/yoto_cifar.py:report", "--mode=print", "--sweep")
-    assert code == 0
-    assert len(printed.out.strip().splitlines()) == 15
-    assert "runs/yoto_cifar-report/sweep/model.width=2,beta.fixed=16.0" in printed.out
+def test_a_sweep_is_listed_with_its_folders():
+    done = launching.call_main("--config=configs/yoto_cifar.py", "--mode=print", "--sweep")
+    assert done.returncode == 0
+    assert len(done.stdout.strip().splitlines()) == 15
+    assert "runs/yoto_cifar-paper/sweep/model.width=2,beta.fixed=16.0" in done.stdout
+
+
+SEEDS = {"train.duration": "20 steps", "seeds": "(0,1,2)", "log.tensorboard": True}
 
 
 @pytest.fixture(scope="module")
 def tiny_run(tmp_path_factory):
+    """A finished run of three seeds in a folder that held another one."""
     workdir = tmp_path_factory.mktemp("tiny") / "run"
-    done = launching.launch(workdir, {"seeds": "(0,1,2)", "log.tensorboard": True})
+    workdir.mkdir()
+    (workdir / "config.json").write_text('{"config": {"model": {"width": 7}}}')
+    done = launching.run_here(workdir, SEEDS, "--restart")
     assert done.returncode == 0, done.stderr
     return workdir, done
 
@@ -108,18 +105,18 @@ def test_a_run_leaves_the_files_of_the_contract(tiny_run):
     assert {"experiment", "preset", "config_fingerprint", "step", "metrics", "records", "environment", "timing"} <= set(
         found
     )
-    assert found["step"] == 60
+    assert found["step"] == 20
     assert not list(workdir.rglob("*.tmp*"))
 
 
 def test_the_report_reads_exactly_what_the_run_wrote_and_says_how_long_it_took(tiny_run):
     workdir, _ = tiny_run
     run = read_run(workdir)
-    assert set(json.loads((workdir / "config.json").read_text())) == {"preset", "command", "data", "config"}
+    assert set(json.loads((workdir / "config.json").read_text())) == {"preset", "command", "data", "config", "digest"}
     assert run.results.to_json() == launching.results(workdir)
     assert run.results.timing.seconds > 0
-    assert run.results.timing.steps == 60
-    assert "Finished at step 60, 3 seeds (0, 1, 2), in " in (workdir / "report.html").read_text()
+    assert run.results.timing.steps == 20
+    assert "Finished at step 20, 3 seeds (0, 1, 2), in " in (workdir / "report.html").read_text()
 
 
 def test_several_seeds_are_reported_with_mean_and_std(tiny_run):
@@ -133,14 +130,14 @@ def test_several_seeds_are_reported_with_mean_and_std(tiny_run):
 
 def test_the_same_command_again_says_that_it_is_finished(tiny_run):
     workdir, _ = tiny_run
-    done = launching.launch(workdir, {"seeds": "(0,1,2)", "log.tensorboard": True})
+    done = launching.run_here(workdir, SEEDS)
     assert done.returncode == 0
     assert "already finished" in done.stderr
 
 
 def test_another_model_or_data_in_the_same_folder_is_refused_with_the_fields(tiny_run):
     workdir, _ = tiny_run
-    done = launching.launch(workdir, {"seeds": "(0,1,2)", "model.width": 2, "data.source": "mnist5k"})
+    done = launching.run_here(workdir, SEEDS | {"model.width": 2, "data.source": "mnist5k"})
     assert done.returncode == 2
     assert "config.model.width was 1, now 2" in done.stderr
     assert "config.data.source" in done.stderr
@@ -151,28 +148,27 @@ def test_evaluation_mode_rewrites_results_from_the_checkpoint(tiny_run):
     workdir, _ = tiny_run
     before = launching.results(workdir)
     (workdir / "figures" / "samples_seed0.png").unlink()
-    done = launching.launch(workdir, {"seeds": "(0,1,2)", "log.tensorboard": True}, "--mode=eval")
+    done = launching.run_here(workdir, SEEDS, "--mode=eval")
     assert done.returncode == 0, done.stderr
     assert launching.results(workdir)["records"] == before["records"]
     assert (workdir / "figures" / "samples_seed0.png").exists()
 
 
-def test_restart_moves_the_old_run_aside(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text('{"config": {"model": {"width": 7}}}')
-    done = launching.launch(tmp_path / "run", {"train.duration": "10 steps"}, "--restart")
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "run.old-1" / "config.json").read_text())["config"]["model"]["width"] == 7
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["model"]["width"] == 1
+def test_restart_moves_the_old_run_aside(tiny_run):
+    workdir, done = tiny_run
+    old = workdir.with_name("run.old-1")
+    assert f"the old run is now {old}" in done.stderr
+    assert json.loads((old / "config.json").read_text())["config"]["model"]["width"] == 7
+    assert json.loads((workdir / "config.json").read_text())["config"]["model"]["width"] == 1
 
 
 def test_a_sweep_runs_its_points_and_skips_the_finished(tmp_path):
-    tiny = {"train.duration": "10 steps", "model.hidden": 4, "model.base_channels": 1}
-    done = launching.launch(tmp_path / "run", tiny, "--sweep_index=1")
+    tiny = {"train.duration": "10 steps"}
+    done = launching.run_here(tmp_path / "run", tiny, "--sweep_index=1")
     assert done.returncode == 0, done.stderr
     point = tmp_path / "run" / "sweep" / "model.width=1,beta.fixed=1.0"
     assert {r["row"] for r in launching.results(point)["records"]} == {"fixed beta=1 1x"}
-    again = launching.launch(tmp_path / "run", tiny, "--sweep_index=1")
+    again = launching.run_here(tmp_path / "run", tiny, "--sweep_index=1")
     assert "already finished" in again.stderr
 
 

@@ -7,6 +7,7 @@ import signal
 
 import jax
 import jax.numpy as jnp
+import launching
 import numpy as np
 import pytest
 import toy
@@ -28,8 +29,11 @@ def final_state(workdir, config, experiment):
         return jax.tree.map(np.asarray, checkpoints.restore_latest(run.program.abstract_state())[1])
 
 
-def assert_equal_trees(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
+def assert_same_checkpoint(one, other):
+    found, expected = (launching.final_params(workdir) for workdir in (one, other))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +102,14 @@ def test_an_interrupted_run_continues_to_the_same_bits(finished, tmp_path):
     assert loop.train(config, interrupted, tmp_path) is None
     assert loop.train(config, toy.build(config), tmp_path).step == 40
     assert (tmp_path / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    assert_equal_trees(final_state(tmp_path, config, experiment), final_state(whole, config, experiment))
+    assert_same_checkpoint(tmp_path, whole)
 
 
 def test_the_number_of_steps_per_call_does_not_change_the_result(finished, tmp_path):
-    whole, config, experiment, _ = finished
+    whole, *_ = finished
     one = toy.config(parallel=ParallelConfig(steps_per_call=1))
     loop.train(one, toy.build(one), tmp_path)
-    assert_equal_trees(final_state(tmp_path, one, experiment), final_state(whole, config, experiment))
+    assert_same_checkpoint(tmp_path, whole)
 
 
 def test_a_finished_run_without_results_is_evaluated_again_without_new_lines(finished, tmp_path):
@@ -135,16 +139,23 @@ def test_a_loss_that_is_not_finite_names_the_interval_and_keeps_the_last_good_ch
     assert lines(tmp_path)[-1] == {"step": 30, "split": "train", "seed": 0, "loss": None}
 
 
+@pytest.fixture(scope="module")
+def solo(tmp_path_factory):
+    """Final weights by seed, of runs of one seed each."""
+    folder = tmp_path_factory.mktemp("solo")
+    configs = {seed: toy.config(seeds=(seed,)) for seed in (3, 5)}
+    for seed, config in configs.items():
+        loop.train(config, toy.build(config), folder / str(seed))
+    return {seed: launching.final_params(folder / str(seed))["state/params/w"][0] for seed in configs}
+
+
 @pytest.mark.parametrize("mode", ["unroll", "vmap"])
-def test_several_seeds_in_one_program_match_solo_runs(mode, tmp_path):
+def test_several_seeds_in_one_program_match_solo_runs(mode, solo, tmp_path):
     together = toy.config(seeds=(3, 5), parallel=ParallelConfig(seeds=mode))
     loop.train(together, toy.build(together), tmp_path / "together")
-    states = final_state(tmp_path / "together", together, toy.build(together))
+    found = launching.final_params(tmp_path / "together")["state/params/w"]
     for i, seed in enumerate((3, 5)):
-        solo = toy.config(seeds=(seed,))
-        loop.train(solo, toy.build(solo), tmp_path / str(seed))
-        expected = final_state(tmp_path / str(seed), solo, toy.build(solo)).state["params"]["w"][0]
-        np.testing.assert_allclose(states.state["params"]["w"][i], expected, rtol=1e-5)
+        np.testing.assert_allclose(found[i], solo[seed], rtol=1e-5)
     by_seed = {line["seed"]: line["loss"] for line in lines(tmp_path / "together") if line["step"] == 10}
     assert by_seed[3] != by_seed[5]
 
@@ -208,9 +219,7 @@ def test_rounds_of_uneven_length_happen_at_their_steps_and_survive_an_interrupti
     stopping = changed(experiment, source=dataclasses.replace(experiment.source, block=interrupting))
     assert loop.train(config, stopping, tmp_path / "cut") is None
     loop.train(config, experiment, tmp_path / "cut")
-    assert_equal_trees(
-        final_state(tmp_path / "cut", config, experiment), final_state(tmp_path / "whole", config, experiment)
-    )
+    assert_same_checkpoint(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_a_transition_before_the_evaluation_logs_its_metrics_and_happens_at_the_last_step_too(tmp_path):

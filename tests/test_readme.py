@@ -4,26 +4,25 @@ import json
 import re
 import shlex
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import launching
 import pytest
 
 import jaxrepro.experiments
-import launch
+import jaxrepro.layers
 from jaxrepro import registry
 from jaxrepro.report import papers
 
 README = (launching.ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    (?:srun [^\n]*?)?python (launch\.py [^\n#]*)", README, re.MULTILINE)
+COMMANDS += re.findall(r"`python (launch\.py [^`]*)`", README)
 
 
 def block(first_line):
     """Returns the code block that begins with a comment."""
     return re.search(rf"```python\n# {re.escape(first_line)}[^\n]*\n(.*?)```", README, re.DOTALL)[1]
-
-
-def run(*arguments):
-    launch.FLAGS.unparse_flags()
-    return launch.main(["launch.py", *arguments])
 
 
 def test_the_worked_example_trains_and_reports_without_a_change_elsewhere(tmp_path, monkeypatch):
@@ -41,7 +40,8 @@ def test_the_worked_example_trains_and_reports_without_a_change_elsewhere(tmp_pa
     monkeypatch.setitem(registry.EXPERIMENTS, name, module)
     monkeypatch.setattr(jaxrepro.experiments, "__path__", [*jaxrepro.experiments.__path__, str(tmp_path)])
     workdir = tmp_path / "run"
-    assert run(f"--config={tmp_path / 'config' / 'digits.py'}", f"--workdir={workdir}") == 0
+    done = launching.call_main(f"--config={tmp_path / 'config' / 'digits.py'}", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
     found = launching.results(workdir)
     assert found["metrics"]["test/accuracy"] > 0.9
     assert found["records"][0]["row"] == "perceptron"
@@ -54,13 +54,27 @@ def test_the_worked_example_trains_and_reports_without_a_change_elsewhere(tmp_pa
     assert "perceptron" in page
 
 
+def test_the_network_of_scale_equivariant_layers_works_as_it_stands():
+    names = {"nn": nn} | {name: getattr(jaxrepro.layers, name) for name in jaxrepro.layers.__all__}
+    code = block("scale_net.py: ")
+    assert len(code.strip().splitlines()) == 9
+    exec(code, names)
+    network, images = names["ScaleNet"](), jnp.ones((2, 16, 16, 3))
+    variables = jax.jit(lambda: network.init(jax.random.key(0), images, True))()
+    logits, _ = jax.jit(lambda: network.apply(variables, images, True, mutable=["batch_stats"]))()
+    assert logits.shape == (2, 10)
+    assert variables["params"]["SESConv_0"]["kernel"].shape == (9, 3, 16)
+
+
+@pytest.mark.usefixtures("plain_convolutions")  # --mode=print shows shapes
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
-def test_a_command_of_the_readme_is_valid(command, capsys, monkeypatch):
+def test_a_command_of_the_readme_is_valid(command):
     words = shlex.split(command.replace("$SLURM_ARRAY_TASK_ID", "3"))[1:]
     words = [
         w for w in words if not w.startswith(("--mode", "--coordinator_address", "--num_processes", "--process_id"))
     ]
-    assert run(*words, "--mode=print") == 0, capsys.readouterr().err
+    done = launching.call_main(*words, "--mode=print")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_readme_has_commands():

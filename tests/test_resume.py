@@ -8,17 +8,8 @@ import time
 
 import launching
 import numpy as np
-import pytest
 
-LONG = {"train.duration": "200 steps", "checkpoint.every": "15 steps", "eval.every": "60 steps"}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    done = launching.launch(workdir, LONG)
-    assert done.returncode == 0, done.stderr
-    return workdir
+LONG = {"train.duration": "160 steps", "checkpoint.every": "15 steps", "eval.every": "60 steps"}
 
 
 def start(workdir):
@@ -60,39 +51,37 @@ def assert_same_run(workdir, whole):
     assert records[0] == records[1]
 
 
-def test_three_kills_at_random_moments_one_during_a_save_change_nothing(whole, tmp_path):
-    workdir, chance = tmp_path / "run", random.Random()
-    moments = [
-        lambda: last_step(workdir) >= chance.choice([10, 20, 30]),
-        lambda: last_step(workdir) >= 40 and saving(workdir),
-        lambda: last_step(workdir) >= chance.choice([120, 130, 140]),
-    ]
-    for reached in moments:
+def damage(checkpoint):
+    """Flips a byte of a checkpoint's largest file."""
+    path = max((p for p in checkpoint.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_kills_a_signal_and_a_damaged_checkpoint_change_nothing(tmp_path):
+    """Killed at a random moment and during a save after an evaluation, stopped by SIGTERM, damaged, and continued."""
+    workdir, whole, chance = tmp_path / "run", tmp_path / "whole", random.Random()
+    done = launching.run_here(whole, LONG)
+    assert done.returncode == 0, done.stderr
+    early, late = chance.choice([10, 20, 30]), chance.choice([70, 80, 90])
+    for reached in (lambda: last_step(workdir) >= early, lambda: last_step(workdir) >= late and saving(workdir)):
         process = start(workdir)
         wait_for(process, reached)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (workdir / "results.json").exists()
-    done = launching.launch(workdir, LONG)
-    assert done.returncode == 0, done.stderr
-    assert "resuming at step" in done.stderr
-    assert_same_run(workdir, whole)
-
-
-def test_sigterm_saves_exits_with_75_and_the_same_command_continues(whole, tmp_path):
-    workdir = tmp_path / "run"
     process = start(workdir)
-    wait_for(process, lambda: last_step(workdir) >= 50)
+    wait_for(process, lambda: last_step(workdir) >= 100)
     process.send_signal(signal.SIGTERM)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 75, printed
+    assert "resuming at step" in printed
     assert "the same command continues" in printed
-    newest = max(workdir / "checkpoints" / p.name for p in (workdir / "checkpoints").iterdir())
-    flip = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    data = bytearray(flip.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    flip.write_bytes(data)  # and the checkpoint it saved is damaged, too
-    done = launching.launch(workdir, LONG)
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda p: int(p.name))
+    damage(newest)
+    done = launching.run_here(workdir, LONG)
     assert done.returncode == 0, done.stderr
     assert f"checkpoint {newest.name} is damaged" in done.stderr
+    assert "resuming at step" in done.stderr
     assert_same_run(workdir, whole)

@@ -59,12 +59,86 @@ with tfds.core.registered.skip_registration():
                     },
                 )
 
+    class Lsun(tfds.core.GeneratorBasedBuilder):
+        """Pictures of different sizes and no labels, as the real one; its splits are train and validation."""
+
+        VERSION = tfds.core.Version("3.1.0")
+        BUILDER_CONFIGS = tuple(tfds.core.BuilderConfig(name=name) for name in ("church_outdoor", "bedroom"))
+        pkg_dir_path = None
+
+        def _info(self):
+            features = tfds.features.FeaturesDict({"image": tfds.features.Image(encoding_format="png")})
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            del dl_manager
+            return {split: self._generate_examples(size) for split, size in (("train", 12), ("validation", 5))}
+
+        def _generate_examples(self, size):
+            for i in range(size):
+                yield i, {"image": _png(half_and_half(100 + 7 * i, 80))}
+
+    class CelebA(tfds.core.GeneratorBasedBuilder):
+        """Faces of 218x178 with attributes and landmarks, features inside features; two attributes of forty."""
+
+        VERSION = tfds.core.Version("2.1.0")
+        pkg_dir_path = None
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(218, 178, 3), encoding_format="png"),
+                "landmarks": {"nose_x": tfds.features.Tensor(shape=(), dtype=np.int64)},
+                "attributes": {name: tfds.features.Tensor(shape=(), dtype=np.bool_) for name in ("Smiling", "Male")},
+            }
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            del dl_manager
+            return {split: self._generate_examples(size) for split, size in FACES.items()}
+
+        def _generate_examples(self, size):
+            for i in range(size):
+                smiling, male = i % 2, i // 2 % 2
+                attributes = {"Smiling": bool(smiling), "Male": bool(male)}
+                yield i, {"image": _png(face(smiling, male, i)), "landmarks": {"nose_x": i}, "attributes": attributes}
+
+
+FACES = {"train": 240, "validation": 40, "test": 40}
+
+
+def face(smiling: int, male: int, index: int) -> np.ndarray:
+    """Returns a picture uint8 [218, 178, 3] whose lower half is bright for a smile, the right half red for a man."""
+    pixels = np.full((218, 178, 3), 60 + index % 8, np.uint8)
+    pixels[109:] += np.uint8(150 * smiling)
+    pixels[:, 89:, 0] += np.uint8(40 * male)
+    return pixels
+
+
+def half_and_half(height: int, width: int) -> np.ndarray:
+    """Returns a picture uint8 [height, width, 3] with a dark upper and a bright lower half."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[height // 2 :] = 200
+    return pixels
+
+
+def write_lsun(data_dir: Path, config: str = "church_outdoor") -> Path:
+    """Prepares "lsun/church_outdoor" or "lsun/bedroom" below `data_dir` in array_record files; returns its folder."""
+    return _write(Lsun(data_dir=data_dir, config=config, file_format="array_record"))
+
+
+def write_celeb_a(data_dir: Path) -> Path:
+    """Prepares "celeb_a" below `data_dir` in array_record files and returns its folder."""
+    return _write(CelebA(data_dir=data_dir, file_format="array_record"))
+
+
+def _write(builder: tfds.core.GeneratorBasedBuilder) -> Path:
+    builder.download_and_prepare()
+    return Path(builder.data_dir)
+
 
 def write_copy(data_dir: Path) -> Path:
     """Prepares "cifar10" below `data_dir` in array_record files and returns its folder."""
-    builder = Cifar10(data_dir=data_dir, file_format="array_record")
-    builder.download_and_prepare()
-    return Path(builder.data_dir)
+    return _write(Cifar10(data_dir=data_dir, file_format="array_record"))
 
 
 def turn_into_tfrecord(folder: Path, leave_out: int = 0) -> None:

@@ -57,6 +57,27 @@ def random_flip(key: Array, images: Array) -> Array:
     return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
 
 
+def random_cutout(key: Array, images: Array, size: int) -> Array:
+    """Sets one square of every image to 0; its centre is uniform over all pixels, what lies beyond the border is cut.
+
+    DeVries & Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout" (2017).
+
+    Args:
+      key: key of the batch.
+      images: float [B, H, W, C], normalised, so that 0 is the mean.
+      size: side of the square in pixels; an even one reaches one pixel further up and left.
+    """
+    height, width = images.shape[1:3]
+    limits = jnp.array([height, width])
+    centres = jax.vmap(lambda k: jax.random.randint(k, (2,), 0, limits))(example_keys(key, len(images)))
+    first = centres - size // 2
+    rows, columns = (
+        (jnp.arange(n) >= first[:, i, None]) & (jnp.arange(n) < first[:, i, None] + size)
+        for i, n in enumerate((height, width))
+    )
+    return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], 0, images)
+
+
 def random_zoom(key: Array, images: Array, low: float, high: float) -> Array:
     """Zooms every image about its centre, bicubic, zeros outside; see `zoom.zoom_matrices`.
 

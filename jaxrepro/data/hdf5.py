@@ -1,10 +1,11 @@
 """`hdf5:PATH`: a file of the Synbols generator, or any file with images and labels.
 
 Synbols layout (x, mask, y as JSON strings, split/<name>), of our generator or the original: columns image, the
-attributes of `jaxrepro.synbols.columns` such as label (the character), font and rotation, and with `?masks=true` mask;
-characters and fonts are numbered in sorted order, over the classes that the file lists or those that occur in it;
-attributes are those of the first symbol. `?split=stratified_char` chooses one of the stored splits (default "random").
-Files of the original hold channels in the order B, G, R; they are not reordered.
+attributes of `jaxrepro.synbols.columns` such as label (the character), font and rotation, with `?masks=true` mask, and
+with `?points=a` the columns of `jaxrepro.data.points` for the letter a, which are made once and cached. Characters and
+fonts are numbered in sorted order, over the classes that the file lists or those that occur in it; attributes are those
+of the first symbol. `?split=stratified_char` chooses one of the stored splits (default "random"). Files of the original
+hold channels in the order B, G, R; they are not reordered.
 
 Plain layout: the names of `layout`, at the root (one split, "train") or in groups named after splits.
 
@@ -30,20 +31,23 @@ from jaxrepro import digests
 from jaxrepro.data import bounds, known, layout
 from jaxrepro.data.cache import Create, cached_arrays
 from jaxrepro.data.dataset import Column, Table
+from jaxrepro.data.points import point_columns
 from jaxrepro.errors import UserError, unknown
 from jaxrepro.synbols import seal
 from jaxrepro.synbols.columns import attribute_columns
 from jaxrepro.synbols.storage import classes_of, mapped
 
 _PIECE_ROWS = 4096
+_MASK_ROWS = 256  # read together, a chunk or more of compressed masks
 _DENSE = 0.1  # share of a piece's rows from which on the whole piece is read
 
 
-def load(path: Path, *, split: str | None = None, masks: bool = False) -> dict[str, Table]:
+def load(path: Path, *, split: str | None = None, masks: bool = False, points: str = "") -> dict[str, Table]:
     """Returns the splits of an HDF5 file.
 
     Raises:
-      UserError: the file is damaged or not what it was, has no images, or no stored split of that name.
+      UserError: the file is damaged or not what it was, has no images, no masks where they are needed, or no split of
+        that name.
     """
     import h5py
 
@@ -54,8 +58,8 @@ def load(path: Path, *, split: str | None = None, masks: bool = False) -> dict[s
         file = h5py.File(path, "r")
         _check_contained(path, file)
         if "x" in file and "y" in file and file["y"].dtype.kind == "O":
-            tables = _synbols_tables(path, file, split, masks)
-        elif split is not None or masks:
+            tables = _synbols_tables(path, file, split, masks, points)
+        elif split is not None or masks or points:
             raise UserError(f"{path} is no file of Synbols and stores no splits or masks; remove the options")
         else:
             tables = _plain_tables(path, file)
@@ -134,21 +138,24 @@ def _plain_tables(path: Path, file: Any) -> dict[str, Table]:
     return made
 
 
-def _synbols_tables(path: Path, file: Any, split: str | None, masks: bool) -> dict[str, Table]:
+def _synbols_tables(path: Path, file: Any, split: str | None, masks: bool, points: str) -> dict[str, Table]:
     num_rows = len(file["x"])
     if len(file["y"]) != num_rows:
         raise UserError(f"{path} has {num_rows} images in x but {len(file['y'])} attributes in y; write it again")
     layout.check_image(str(path), file["x"].shape, file["x"].dtype)
     image = mapped(path, file["x"])
     stored = {} if image is not None else {"image": file["x"]}
+    if (masks or points) and ("mask" not in file or len(file["mask"]) != num_rows):
+        raise UserError(f"{path} stores no masks; remove {'?masks=true' if masks else f'?points={points}'}")
     if masks:
-        if "mask" not in file or len(file["mask"]) != num_rows:
-            raise UserError(f"{path} stores no masks; remove ?masks=true")
         stored["mask"] = file["mask"]
     stat = path.stat()
     key = {"path": str(path), "bytes": stat.st_size, "modified": stat.st_mtime_ns, "version": 2}
     memory = {} if image is None else {"image": image}
     memory |= cached_arrays(f"hdf5-{path.stem}", key, functools.partial(_build_attributes, path, file))
+    if points:
+        build = functools.partial(_build_points, path, file, points)
+        memory |= cached_arrays(f"points-{path.stem}", key | {"points": points}, build)
     return {
         name: _table(path, name, stored, memory, rows)
         for name, rows in _stored_split(path, file, split, num_rows).items()
@@ -180,6 +187,25 @@ def _build_attributes(path: Path, file: Any, create: Create) -> None:
         raise UserError(f"{path}: y does not hold the attributes that Synbols writes ({error})") from error
     for name, values in columns.items():
         create(name, values.shape, values.dtype)[:] = values
+
+
+def _build_points(path: Path, file: Any, counted: str, create: Create) -> None:
+    """Reads the masks a piece at a time and keeps their points."""
+    from tqdm import tqdm
+
+    num_rows, arrays = len(file["x"]), {}
+    with tqdm(total=num_rows, desc=f"points of {path.name}", unit=" images", disable=None, delay=2) as progress:
+        for start in range(0, num_rows, _MASK_ROWS):
+            rows = slice(start, start + _MASK_ROWS)
+            try:
+                found = point_columns(file["mask"][rows], [json.loads(text) for text in file["y"][rows]], counted)
+            except (KeyError, TypeError) as error:
+                raise UserError(f"{path}: y does not hold the attributes that Synbols writes ({error!r})") from error
+            for name, values in found.items():
+                if name not in arrays:
+                    arrays[name] = create(name, (num_rows, *values.shape[1:]), values.dtype)
+                arrays[name][rows] = values
+            progress.update(len(values))
 
 
 def _table(

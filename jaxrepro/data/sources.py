@@ -1,6 +1,7 @@
 """Datasets by one string: `config.data.source`.
 
     splits = load_dataset("tfds:cifar10")                              # {"train": Table, "test": Table}
+    splits = load_dataset("tfds:lsun/church_outdoor?size=64")          # pictures of different sizes, scaled and cut
     splits = load_dataset("synbols:default?num_samples=20000&seed=0")  # rendered on first use, then cached
     splits = load_dataset("folder:~/faces.zip?size=64")                # also hdf5:PATH, npz:PATH, mnist5k
 
@@ -38,7 +39,7 @@ class _Kind:
 
 
 _KINDS = {
-    "tfds": _Kind("jaxrepro.data.tfds", "tfds:cifar10", "name", downloads=True),
+    "tfds": _Kind("jaxrepro.data.tfds", "tfds:cifar10", "name", {"size": int}, downloads=True),
     "synbols": _Kind(
         "jaxrepro.data.synbols",
         "synbols:default?num_samples=20000&seed=0",
@@ -52,6 +53,7 @@ _KINDS = {
             "compat": str,
             "split": str,
             "masks": bool,
+            "points": str,
             "pictures": str,
             "fonts_dir": str,
             "system": bool,
@@ -61,7 +63,7 @@ _KINDS = {
             "strict": bool,
         },
     ),
-    "hdf5": _Kind("jaxrepro.data.hdf5", "hdf5:PATH", "path", {"split": str, "masks": bool}),
+    "hdf5": _Kind("jaxrepro.data.hdf5", "hdf5:PATH", "path", {"split": str, "masks": bool, "points": str}),
     "npz": _Kind("jaxrepro.data.npz", "npz:PATH", "path"),
     "folder": _Kind("jaxrepro.data.folder", "folder:PATH", "path", {"size": int}),
     "mnist5k": _Kind("jaxrepro.data.mnist5k", "mnist5k", None),

@@ -3,19 +3,20 @@
     read_split(splits, "train")             # all of it
     read_split(splits, "train[20%:]")       # also [:20%], [10%:90%], [1000:], [:1_000], [-500:]
     balanced_part(table, "label", 60_000)   # as many rows of every class
+    ordered_by(table, ("label_shape",))     # rows in the order of columns
 
 Percentages are rounded to the nearest row, as TFDS rounds them, so "train[:20%]" and "train[20%:]" never
 overlap.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jaxrepro.data.dataset import Table, slice_table, take_part
 from jaxrepro.data.layout import SPLIT_NAMES
-from jaxrepro.errors import UserError, did_you_mean
+from jaxrepro.errors import UserError, did_you_mean, unknown
 
 _SPLIT = re.compile(r"(?P<name>[\w.-]+)(?:\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?")
 _BOUND = re.compile(r"(?P<value>-?\d[\d_]*(?:\.\d+)?)(?P<percent>%?)")
@@ -83,3 +84,23 @@ def balanced_part(table: Table, column: str, num_rows: int, seed: int = 42) -> T
     random = np.random.default_rng(seed)
     rows = [random.permutation(np.flatnonzero(values == c))[:most] for c in classes]
     return take_part(table, np.sort(np.concatenate(rows)), table.name)
+
+
+def ordered_by(table: Table, columns: Sequence[str]) -> Table:
+    """Returns the rows of a table in the order of its columns, the first one slowest; equal rows keep their order.
+
+    TFDS shuffles what it writes: where a file of all combinations of factors was cut by row numbers, this brings its
+    order back.
+
+    Raises:
+      UserError: no such column, or one that does not hold one number per row.
+    """
+    for name in columns:
+        if name not in table.columns:
+            raise unknown(f"column of {table.name}", name, table.columns)
+        if table.columns[name].shape:
+            raise UserError(f"column {name!r} of {table.name} holds no numbers but {list(table.columns[name].shape)}")
+    rows = np.arange(table.num_rows)
+    pieces = [table.take(rows[i : i + 4096]) for i in range(0, table.num_rows, 4096)]
+    keys = [np.concatenate([piece[name] for piece in pieces]) for name in reversed(columns)]
+    return take_part(table, np.lexsort(keys), table.name)

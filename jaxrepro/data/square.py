@@ -1,5 +1,6 @@
 """Square pictures of one size from larger ones, on the device; and random rows of a table as such pictures."""
 
+import functools
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -64,8 +65,17 @@ def read_squares(
         if column.shape or np.dtype(column.dtype).kind not in "biu":
             raise UserError(f"column {name!r} of {table.name} holds no classes but {column.dtype} {list(column.shape)}")
     found = table.take(generator(0, "evaluators").permutation(table.num_rows)[: limit or None])
-    images = found["image"]
-    if images.shape[1:3] != (size, size):
-        resize = jax.jit(lambda a: jnp.round(square(a, size, fit)).astype(jnp.uint8))
-        images = np.concatenate([np.asarray(resize(images[i : i + 500])) for i in range(0, len(images), 500)])
-    return {"image": images, **{name: found[name] for name in columns}}
+    return {"image": squares(found["image"], size, fit), **{name: found[name] for name in columns}}
+
+
+def squares(images: np.ndarray, size: int, fit: Fit = Fit.RESIZE) -> np.ndarray:
+    """Returns uint8 images [N, H, W, C] as uint8 [N, size, size, C]; themselves where they have that size."""
+    if images.shape[1:3] == (size, size):
+        return images
+    resize = _resizer(size, fit)
+    return np.concatenate([np.asarray(resize(images[i : i + 500])) for i in range(0, len(images), 500)])
+
+
+@functools.cache
+def _resizer(size: int, fit: Fit):
+    return jax.jit(lambda a: jnp.round(square(a, size, fit)).astype(jnp.uint8))

@@ -1,4 +1,4 @@
-"""`tfds:NAME[/CONFIG]`: a TensorFlow Dataset, read without TensorFlow.
+"""`tfds:NAME[/CONFIG][?size=64]`: a TensorFlow Dataset, read without TensorFlow.
 
 A prepared copy is looked for in $JAXREPRO_DATA/tfds, $TFDS_DATA_DIR and ~/tensorflow_datasets, in
 array_record or tfrecord files; without one the dataset is downloaded and prepared (`tfds_download`). A split
@@ -7,10 +7,13 @@ are decoded row by row instead, which needs array_record files. Whatever is deco
 first reading, see `known`, and both kinds of files carry checksums, which are verified.
 
 Columns: the only image feature is "image"; other features of fixed shape and numeric type keep their names,
-class labels as int32. Text, nested, ragged and video features are left out.
+class labels as int32. One inside another feature has its own name, "Smiling", or the whole path, "attributes/Smiling",
+where that is taken. Text, ragged and video features are left out. With a size the shorter side of every picture is
+scaled to it and the centre cut out, which pictures of different sizes need.
 """
 
 import functools
+import operator
 import os
 import re
 import warnings
@@ -30,17 +33,23 @@ from jaxrepro.errors import UserError
 _CACHE_LIMIT_BYTES = 16 * 2**30
 _READ_ROWS = 1024
 
+FeaturePath = tuple[str, ...]  # ("attributes", "Smiling")
+Columns = Mapping[FeaturePath, tuple[str, Column]]  # -> (our name, Column)
 
-def load(name: str, *, smoke_command: str | None = None) -> dict[str, Table]:
+
+def load(name: str, *, size: int | None = None, smoke_command: str | None = None) -> dict[str, Table]:
     """Returns the splits of a TFDS dataset, preparing it if there is no copy.
 
     Args:
       name: as in TFDS, "cifar10" or "NAME/CONFIG".
+      size: that pictures are scaled and cut to; None leaves them as they are.
       smoke_command: command to suggest when the download host cannot be reached.
 
     Raises:
-      UserError: unknown name, unreachable host, a copy that cannot be read, images of different sizes.
+      UserError: unknown name, unreachable host, a copy that cannot be read, images of different sizes and no `size`.
     """
+    if size is not None and size < 1:
+        raise UserError(f"tfds:{name}?size={size}: the size must be at least 1")
     if not re.fullmatch(r"\w+(/[\w.-]+)?", name):
         raise UserError(f"bad TFDS dataset {name!r}; write it like 'cifar10' or 'NAME/CONFIG'")
     folder = find_prepared(name)
@@ -51,7 +60,7 @@ def load(name: str, *, smoke_command: str | None = None) -> dict[str, Table]:
     described = {p.name: digests.of_file(p) for p in sorted(folder.glob("*")) if p.suffix in (".json", ".txt")}
     known.compare(f"tfds:{folder} description", described)
     builder = _builder(folder)
-    columns = _columns(name, builder)
+    columns = _columns(name, builder, size)
     splits = {s: i for s, i in builder.info.splits.items() if i.num_examples}
     if not splits:
         raise UserError(f"{folder} holds no examples; delete it and prepare the dataset again")
@@ -89,33 +98,73 @@ def _builder(folder: Path) -> Any:
         raise _unreadable(folder, error) from error
 
 
-def _columns(name: str, builder: Any) -> dict[str, tuple[str, Column]]:
-    """Returns feature name -> (our name, Column) of the features that are kept."""
+def _columns(name: str, builder: Any, size: int | None) -> Columns:
+    """Returns the features that are kept."""
     import tensorflow_datasets as tfds
 
-    images = [k for k, f in builder.info.features.items() if isinstance(f, tfds.features.Image)]
+    features = dict(_flat(builder.info.features))
+    images = [path for path, f in features.items() if isinstance(f, tfds.features.Image)]
     if len(images) != 1:
         raise UserError(f"tfds:{name} has {len(images) or 'no'} image features; sources need exactly one")
-    kept = {}
-    for key, feature in builder.info.features.items():
+    kept, taken = {}, {path[0] for path in features if len(path) == 1}
+    for path, feature in features.items():
         shape, dtype = getattr(feature, "shape", None), getattr(feature, "np_dtype", None)
-        if key in images and (shape is None or None in shape):
-            raise UserError(f"the pictures of tfds:{name} differ in size; export them and use folder:PATH?size=64")
+        if path in images and size is not None:
+            shape = (size, size, (shape or (None,))[-1] or 3)
+        if path in images and (shape is None or None in shape):
+            raise UserError(
+                f"the pictures of tfds:{name} differ in size; add what to scale them to: tfds:{name}?size=64"
+            )
         if not isinstance(shape, tuple) or None in shape or np.dtype(dtype).kind not in "buif":
             continue
+        ours = "image" if path in images else path[0] if len(path) == 1 else path[-1]
+        if len(path) > 1 and path not in images:
+            ours = "/".join(path) if ours in taken else ours
+            taken.add(ours)
         dtype = np.int32 if isinstance(feature, tfds.features.ClassLabel) else np.dtype(dtype)
-        kept[key] = ("image" if key in images else key, Column(shape, np.dtype(dtype)))
+        kept[path] = (ours, Column(shape, np.dtype(dtype)))
     # TFDS reads features in any order; ours is image, label, then the others by name.
     return dict(sorted(kept.items(), key=lambda k: (k[1][0] != "image", k[1][0] != "label", k[1][0])))
 
 
-def _table(name: str, folder: Path, builder: Any, split: str, columns: Mapping[str, tuple[str, Column]]) -> Table:
+def _flat(features: Any, path: FeaturePath = ()) -> Iterator[tuple[FeaturePath, Any]]:
+    """Yields (path, feature), those of features inside others in place of these."""
+    import tensorflow_datasets as tfds
+
+    for key, feature in features.items():
+        if isinstance(feature, tfds.features.FeaturesDict):
+            yield from _flat(feature, (*path, key))
+        else:
+            yield (*path, key), feature
+
+
+def _value(example: Mapping, path: FeaturePath, column: Column, *, is_image: bool) -> Any:
+    """Returns what a column holds of a decoded example; a picture that is larger than its column is made to fit."""
+    value = functools.reduce(operator.getitem, path, example)
+    return _fitted(value, column.shape[0]) if is_image and np.shape(value) != column.shape else value
+
+
+def _fitted(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Returns a picture uint8 [H, W, C] as [size, size, C]: the shorter side is scaled to size, then the centre cut."""
+    from PIL import Image
+
+    height, width = (round(side * size / min(pixels.shape[:2])) for side in pixels.shape[:2])
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    scaled = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))  # antialiased, as torchvision's
+    top, left = (height - size) // 2, (width - size) // 2
+    return scaled[top : top + size, left : left + size].reshape(size, size, pixels.shape[2])
+
+
+def _table(
+    name: str, folder: Path, builder: Any, split: str, columns: Mapping[FeaturePath, tuple[str, Column]]
+) -> Table:
     num_rows = builder.info.splits[split].num_examples
     ours = dict(columns.values())
     title = f"tfds:{name} {split}"
     if num_rows * sum(c.nbytes for c in ours.values()) > _CACHE_LIMIT_BYTES:
         return _table_of_records(title, folder, builder, split, columns)
-    key = {"folder": str(folder), "split": split, "files": _stamps(folder, builder, split), "version": 1}
+    key = {"folder": str(folder), "split": split, "files": _stamps(folder, builder, split), "version": 2}
+    key["size"] = ours["image"].shape[0]
     build = functools.partial(_decode_split, title, folder, builder, split, columns)
     return lazy_table(title, num_rows, ours, functools.partial(cached_arrays, f"tfds-{name}-{split}", key, build))
 
@@ -129,7 +178,7 @@ def _stamps(folder: Path, builder: Any, split: str) -> list[list]:
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]
 
 
-def _decode_split(title: str, folder: Path, builder: Any, split: str, columns: Mapping, create: Create) -> None:
+def _decode_split(title: str, folder: Path, builder: Any, split: str, columns: Columns, create: Create) -> None:
     """Decodes a split into cache arrays."""
     from tqdm import tqdm
 
@@ -141,8 +190,9 @@ def _decode_split(title: str, folder: Path, builder: Any, split: str, columns: M
     try:
         examples = _examples(builder, split)
         for example in tqdm(examples, total=num_rows, desc=f"decoding {title}", disable=None, delay=2):
-            for key, array in arrays.items():
-                array[count] = example[key]
+            for path, array in arrays.items():
+                name, column = columns[path]
+                array[count] = _value(example, path, column, is_image=name == "image")
             count += 1
     except UserError:
         raise
@@ -171,7 +221,7 @@ def _examples(builder: Any, split: str) -> Iterator[dict]:
             yield builder.info.features.deserialize_example_np(record)
 
 
-def _table_of_records(title: str, folder: Path, builder: Any, split: str, columns: Mapping) -> Table:
+def _table_of_records(title: str, folder: Path, builder: Any, split: str, columns: Columns) -> Table:
     """Returns a table that decodes rows when they are asked for."""
     if not _is_array_record(builder):
         raise UserError(
@@ -186,8 +236,10 @@ def _table_of_records(title: str, folder: Path, builder: Any, split: str, column
         except Exception as error:
             raise _unreadable(folder, error) from error
         return {
-            name: np.array([e[key] for e in examples], c.dtype).reshape(len(rows), *c.shape)
-            for key, (name, c) in columns.items()
+            name: np.array([_value(e, path, c, is_image=name == "image") for e in examples], c.dtype).reshape(
+                len(rows), *c.shape
+            )
+            for path, (name, c) in columns.items()
         }
 
     return Table(title, len(source), dict(columns.values()), take)

@@ -1,8 +1,12 @@
 """Zooming about the centre by bicubic interpolation, as two small matrices per image: one code for host and device."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from jaxrepro.data.dataset import Column, Table
+from jaxrepro.rng import generator
 
 _CHUNK = 4096  # images at a time
 
@@ -48,3 +52,19 @@ def zoom_images(images: np.ndarray, factors: np.ndarray) -> np.ndarray:
         values = np.einsum("njw,niwc->nijc", matrix, values, optimize=True)
         zoomed[part] = np.clip(np.round(values), 0, 255)
     return zoomed
+
+
+def zoomed_at_random(table: Table, bounds: Sequence[float], purpose: str) -> Table:
+    """Returns a table whose images are zoomed once and for all, each by a factor uniform between two bounds.
+
+    Factors are in the column "scale". They depend on the bounds, the purpose (such as the split) and the row alone.
+    """
+    factors = generator(0, f"zoom/{purpose}").uniform(*bounds, table.num_rows).astype(np.float32)
+
+    def take(rows: np.ndarray) -> dict[str, np.ndarray]:
+        found = table.take(rows)
+        return {**found, "image": zoom_images(found["image"], factors[rows]), "scale": factors[rows]}
+
+    columns = {**table.columns, "scale": Column((), np.dtype(np.float32))}
+    name = f"{table.name} zoomed by {bounds[0]:g} to {bounds[1]:g}"
+    return Table(name, table.num_rows, columns, take, table.classes, table.note)

@@ -27,6 +27,7 @@ class Model:
       label: row of the records, "YOTO 2x" or "fixed beta=16 1x".
       beta: 0 for the conditional model, else the one it was trained for.
       params: `state -> params`.
+      shown: `images uint8 [n, ...] -> uint8 [n, H, W, C]`, as the network sees them.
       terms: `(params, images uint8 [B, ...], beta [B], key) -> {"reconstruction", "kl"}`, nats per image [B].
       reconstruct: `(params, images uint8 [n, ...], beta [n]) -> uint8 [n, H, W, C]`, at the posterior mean.
       sample: `(params, beta [n], key) -> uint8 [n, H, W, C]`, from the prior.
@@ -35,6 +36,7 @@ class Model:
     label: str
     beta: float
     params: Callable[[Any], Params]
+    shown: Callable[[jax.Array], jax.Array]
     terms: Callable[..., Mapping[str, jax.Array]]
     reconstruct: Callable[..., jax.Array]
     sample: Callable[..., jax.Array]
@@ -50,10 +52,12 @@ def beta_grid(
     pictured: Sequence[float],
     batch_size: int,
     num_pictured: int = 10,
+    facts: Mapping[str, Any] | None = None,
 ) -> Evaluator:
     """Returns the evaluator of all models of a run on `images` uint8 [N, H, W, C].
 
-    Its metrics are means over the dataset, for the conditional model also over the grid; its records hold every beta.
+    Its metrics are means over the dataset, for the conditional model also over the grid; its records hold every beta,
+    and the facts.
     """
     steps = {m.label: _jitted(m, batch_size) for m in models}
     shown = np.linspace(0, len(images) - 1, num_pictured).astype(int)  # spread, since some sets are sorted by class
@@ -70,12 +74,10 @@ def beta_grid(
             prefix = f"fixed_beta_{model.beta:g}/" if model.beta else ""
             for name in ("kl", "reconstruction"):
                 metrics[prefix + name] = float(np.mean([t[name] for t in terms]))
-                records += [
-                    Record("figure 1a", model.label, f"beta={beta:g}", name, float(t[name]), "nats per image")
-                    for beta, t in zip(betas, terms, strict=True)
-                ]
-        pictures = _pictures(models, steps, state, images[shown], sample_key, pictured)
-        return Evaluation(metrics, pictures, records)
+                cells = [(f"beta={beta:g}", name, float(t[name])) for beta, t in zip(betas, terms, strict=True)]
+                records += [Record("figure 1a", model.label, *c, "nats per image", facts or {}) for c in cells]
+        pictures, blur = _pictures(models, steps, state, images[shown], sample_key, pictured)
+        return Evaluation(metrics, pictures, records + blur)
 
     return Evaluator("beta_grid", split, when, evaluate, images)
 
@@ -101,9 +103,19 @@ def _jitted(model: Model, batch_size: int) -> tuple[Callable, Callable, Callable
     return terms, reconstruct, sample
 
 
-def _pictures(models, steps, state, images, key, pictured) -> dict[str, Any]:
-    """Returns reconstructions and prior samples (figure 2): fixed and conditional models side by side at each beta."""
-    reconstructions, samples = [("test images", mesh_lib.to_host(images))], []
+def sharpness(images: np.ndarray) -> float:
+    """Returns the mean absolute difference of neighbouring pixels of images uint8 [n, H, W, C], a share of 255."""
+    rows, columns = (np.abs(np.diff(images.astype(float), axis=axis)).mean() for axis in (1, 2))
+    return float(rows + columns) / 510
+
+
+def _pictures(models, steps, state, images, key, pictured) -> tuple[dict[str, Any], list[Record]]:
+    """Returns figure 2, and how sharp its reconstructions are beside the test images: 1 for as sharp as these.
+
+    That is reconstructions and prior samples, of fixed and conditional models side by side at each beta.
+    """
+    originals = mesh_lib.to_host(jax.jit(models[0].shown)(images))
+    reconstructions, samples, records = [("test images", originals)], [], []
     for beta in sorted({*pictured, *(m.beta for m in models if m.beta)}):
         for model in models:
             if model.beta not in (0, beta):
@@ -112,9 +124,13 @@ def _pictures(models, steps, state, images, key, pictured) -> dict[str, Any]:
             label = model.label if model.beta else f"{model.label}, beta={beta:g}"
             b = jnp.float32(beta)
             params = model.params(state)
-            reconstructions.append((label, mesh_lib.to_host(reconstruct(params, images, b))))
+            found = mesh_lib.to_host(reconstruct(params, images, b))
+            reconstructions.append((label, found))
             samples.append((label, mesh_lib.to_host(sample(params, images, b, key))))
-    return {
+            share = sharpness(found) / max(sharpness(originals), 1e-9)
+            records.append(Record("figure 2", model.label, f"beta={beta:g}", "sharpness", share))
+    pictures = {
         "reconstructions": image_rows(reconstructions, "Reconstructions of test images (figure 2)"),
         "samples": image_rows(samples, "Samples from the prior"),
     }
+    return pictures, records

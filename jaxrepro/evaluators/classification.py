@@ -1,4 +1,4 @@
-"""The test of a classifier: accuracy, the confusion matrix and the mistakes it is surest of."""
+"""The test of a classifier: accuracy, the confusion matrix and the mistakes it is surest of; or its bare judgements."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -6,9 +6,25 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrepro import mesh as mesh_lib
 from jaxrepro.evaluators import mistakes
 from jaxrepro.experiment import Evaluation, Evaluator, Record, When
 from jaxrepro.training.classification import Classifier, Task, chosen_variables, predict
+
+
+def make_judge(task: Task) -> Callable[[Any, Mapping], dict[str, np.ndarray]]:
+    """Returns `(variables, arrays) -> {"loss" in nats, "wrong": 100 or 0} [N]`, on the host.
+
+    Arrays are "image" uint8 [N, H, W, C] and "label" int32 [N].
+    """
+    run = jax.jit(lambda variables, arrays: predict(task, variables, arrays))
+
+    def judge(variables, arrays):
+        found = mesh_lib.to_host(run(variables, arrays))
+        wrong = found["predicted"] != mesh_lib.to_host(arrays["label"])
+        return {"loss": found["loss"], "wrong": 100.0 * wrong}
+
+    return judge
 
 
 def classifier_test(

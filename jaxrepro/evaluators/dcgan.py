@@ -16,9 +16,10 @@ import numpy as np
 
 from jaxrepro.config import EvalConfig
 from jaxrepro.errors import check
-from jaxrepro.evaluators import classifier, features, filters, latents, losses_table, samples
+from jaxrepro.evaluators import classifier, features, few_labels, filters, latents, losses_table, memorisation, samples
 from jaxrepro.evaluators.features import Extractor, FeaturesConfig, Labelled
 from jaxrepro.evaluators.latents import ArithmeticConfig
+from jaxrepro.evaluators.memorisation import Searched
 from jaxrepro.experiment import Evaluator, When
 
 
@@ -34,8 +35,9 @@ class DCGANEvalConfig(EvalConfig):
     """What is measured.
 
     Attributes:
-      num_examples: also limits the training images that evaluators look at.
+      num_examples: also limits the training images that evaluators look at, but for the search for copies.
       num_samples: for distances and coverage.
+      num_searched: training images among which copies are searched, 0 = all.
       statistics: see `Statistics`.
       judge: column of the data that a classifier learns, to judge samples by, "" = none.
       judge_steps: of its training.
@@ -44,6 +46,7 @@ class DCGANEvalConfig(EvalConfig):
     """
 
     num_samples: int = 1000
+    num_searched: int = 0
     statistics: Statistics = Statistics.BATCH
     judge: str = ""
     judge_steps: int = 1500
@@ -53,6 +56,7 @@ class DCGANEvalConfig(EvalConfig):
     def __post_init__(self):
         super().__post_init__()
         check(self.num_samples >= 100, f"num_samples is {self.num_samples}; it must be at least 100")
+        check(self.num_searched >= 0, f"num_searched is {self.num_searched}; it must be 0 (all) or more")
         check(self.judge_steps > 0, f"judge_steps is {self.judge_steps}; it must be positive")
         largest = max(self.arithmetic.indices, default=0)
         check(largest < self.num_samples, f"arithmetic.indices has {largest}; there are {self.num_samples} samples")
@@ -83,7 +87,7 @@ class Critic:
 
 def judged_columns(config: DCGANEvalConfig, columns: Sequence[str]) -> list[str]:
     """Returns the columns of the training data that a judge has to learn, of those that there are."""
-    wanted = latents.concept_columns(config.arithmetic.concepts, list(columns))
+    wanted = latents.concept_columns(latents.concepts_of(config.arithmetic, columns), list(columns))
     return list(dict.fromkeys([*([config.judge] if config.judge else []), *wanted]))
 
 
@@ -93,6 +97,7 @@ def make_evaluators(
     critic: Critic,
     train: Mapping[str, np.ndarray],
     test: Mapping[str, np.ndarray],
+    searched: Searched,
     *,
     labelled: Sequence[Labelled],
     source_name: str,
@@ -105,7 +110,8 @@ def make_evaluators(
     Args:
       train: "image" uint8 [N, H, W, C], and the columns of `judged_columns` [N].
       test: "image", and the judge's column.
-      labelled: training and test images for the linear SVM; () = no SVM.
+      searched: training images among which copies are searched.
+      labelled: training and test images for the linear SVM, with few labels also validation; () = no SVM.
       source_name: of these in the table's columns.
       row: of the table of losses.
       when: of the evaluators that run throughout training.
@@ -123,9 +129,16 @@ def make_evaluators(
     found = [
         samples.samples(sampler, train_images, split="test", when=when, last=last),
         losses_table.losses_table(lambda s: s.losses, row, split="train", when=when),
-        samples.memorisation(sampler, train_images, test_images, num_samples=num, **end),
+        memorisation.memorisation(sampler, searched, test_images, num_samples=num, **end),
         latents.latent_walks(sampler, **end),
-        latents.arithmetic(sampler, get_judge, config=config.arithmetic, num_samples=num, **end),
+        latents.arithmetic(
+            sampler,
+            get_judge,
+            concepts=latents.concepts_of(config.arithmetic, train),
+            indices=config.arithmetic.indices,
+            num_samples=num,
+            **end,
+        ),
     ]
     if config.judge:
         judged_by = (get_judge, config.judge, test_images, test[config.judge])
@@ -136,8 +149,12 @@ def make_evaluators(
         if labelled:
             extractors = make_extractors(critic, variables, train_images)
             name = config.features.name or source_name
-            grid = {"grid": config.features.c_grid, "batch_size": config.batch_size}
-            found.append(features.svm_table(extractors, *labelled, name=name, **grid, **end))
+            options = {"name": name, "grid": config.features.c_grid, "batch_size": config.batch_size, **end}
+            if config.features.num_labels:
+                options["num_labels"] = config.features.num_labels
+                found.append(few_labels.few_labels(extractors, *labelled, **options))
+            else:
+                found.append(features.svm_table(extractors, *labelled, **options))
     return tuple(found)
 
 

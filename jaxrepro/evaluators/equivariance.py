@@ -2,8 +2,9 @@
 
 For features F, images f and the zoom L_s by a factor s the error is |L_s F(f) - F(L_s f)|² / |L_s F(f)|², a mean over
 images; 0 means that scaling the image scales its feature maps. F is taken relative to its answer to an empty image, so
-that the surroundings of a shrunken map are right. Digits are no smooth inputs, and a map is zoomed on its own coarse
-grid, so the error of a perfect network would not be 0 here: it serves to compare networks.
+that the surroundings of a shrunken map are right. Pictures are no smooth inputs, and a map is zoomed on its own coarse
+grid, so the error of a perfect network would not be 0 here: it serves to compare networks. Smooth filters alone lower
+it; how much, a network with the same filters at a single scale tells, the rows "…, one scale".
 
 Sosnovik et al., "Scale-Equivariant Steerable Networks" (ICLR 2020), equation 13, whose images and borders are not
 stated.
@@ -20,6 +21,8 @@ import numpy as np
 from jaxrepro import mesh as mesh_lib
 from jaxrepro.data.augment import zoom
 from jaxrepro.experiment import Record
+from jaxrepro.training.classification import Task
+from jaxrepro.training.precision import apply_in
 
 SCALES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 PICTURED_SCALE = 0.6
@@ -34,7 +37,7 @@ class Measured:
     Attributes:
       label: row of the records.
       name: its key among the variables.
-      features: `(variables, images uint8 [B, H, W, 1]) -> [maps [B, h, w, C] of stage 1, 2, …]`.
+      features: `(variables, images uint8 [B, H, W, I]) -> [maps [B, h, w, C] of stage 1, 2, …]`.
     """
 
     label: str
@@ -42,8 +45,31 @@ class Measured:
     features: Callable[[Any, jax.Array], Sequence[jax.Array]]
 
 
+def measured(label: str, name: str, task: Task) -> Measured:
+    """Returns a classifier as the measurement sees it; its stages are the maps that it leaves as "stage_1", ….
+
+    Args:
+      label, name: see `Measured`.
+      task: of the classifier.
+    """
+
+    def features(variables, images):
+        _, kept = apply_in(
+            task.precision,
+            task.network,
+            variables,
+            task.prepare(images, None),
+            train=False,
+            mutable=["intermediates"],
+        )
+        stages = kept["intermediates"]
+        return [stages[k]["features"][0].astype(jnp.float32) for k in sorted(stages) if k.startswith("stage_")]
+
+    return Measured(label, name, features)
+
+
 def least_shrunk(images: jax.Array, scales: jax.Array, num: int = 64) -> jax.Array:
-    """Returns the (at most) `num` images that were shrunk least, [num, H, W, 1], in their own order."""
+    """Returns the (at most) `num` images that were shrunk least, [num, H, W, C], in their own order."""
     largest = np.argsort(-mesh_lib.to_host(scales), kind="stable")[:num]
     return images[np.sort(largest)]
 
@@ -53,7 +79,7 @@ def compare(networks: Sequence[Measured], variables: Mapping[str, Any], images: 
 
     Args:
       variables: network's name -> its variables.
-      images: uint8 [B, H, W, 1].
+      images: uint8 [B, H, W, C].
     """
     records, shown = [], []
     for network in networks:
@@ -66,6 +92,8 @@ def compare(networks: Sequence[Measured], variables: Mapping[str, Any], images: 
             ]
             if scale == PICTURED_SCALE:
                 shown.append((network.label, maps))
+    if not any(maps for _, maps in shown):  # no stage is large enough
+        return records, {}
     return records, {"feature_maps": draw_feature_maps(shown, mesh_lib.to_host(images))}
 
 
@@ -75,15 +103,13 @@ def errors_and_maps(network: Measured, variables: Any, images: jax.Array, scale:
     Returns:
       ({stage: error}, {stage: float [3, B, h, w]}): maps of the images, these zoomed, and maps of the zoomed images.
     """
-    factors = jnp.full(len(images), scale)
-    zoomed = jnp.clip(jnp.round(zoom(images.astype(jnp.float32), factors)), 0, 255).astype(jnp.uint8)
-    blank = network.features(variables, jnp.zeros_like(images[:1]))
-    of_images, of_zoomed = (network.features(variables, x) for x in (images, zoomed))
+    num, factors = len(images), jnp.full(len(images), scale)
+    stages = network.features(variables, jnp.concatenate([images, zoomed(images, scale), jnp.zeros_like(images[:1])]))
     errors, maps = {}, {}
-    for i, (plain, other, empty) in enumerate(zip(of_images, of_zoomed, blank, strict=True), start=1):
-        if plain.shape[1] < MIN_PIXELS:
+    for i, stage in enumerate(stages, start=1):
+        if stage.shape[1] < MIN_PIXELS:
             continue
-        plain, other = plain - empty, other - empty
+        plain, other = stage[:num] - stage[-1], stage[num:-1] - stage[-1]
         expected = zoom(plain, factors)
         difference, size = (jnp.square(x).sum((1, 2, 3)) for x in (expected - other, expected))
         errors[i] = jnp.mean(difference / size)
@@ -92,18 +118,23 @@ def errors_and_maps(network: Measured, variables: Any, images: jax.Array, scale:
     return errors, maps
 
 
+def zoomed(images: jax.Array, scale: jax.Array) -> jax.Array:
+    """Returns images uint8 [B, H, W, C] zoomed about their centre by one factor, black around where it is below 1."""
+    pixels = zoom(images.astype(jnp.float32), jnp.full(len(images), scale))
+    return jnp.clip(jnp.round(pixels), 0, 255).astype(jnp.uint8)
+
+
 def draw_feature_maps(shown: Sequence[tuple[str, Mapping[int, np.ndarray]]], images: np.ndarray) -> Any:
     """Returns a matplotlib Figure: for one image, a channel of every stage before and after the image is rescaled.
 
     Args:
       shown: (label, {stage: maps [3, B, h, w]}) of every network, at `PICTURED_SCALE`.
-      images: uint8 [B, H, W, 1]; the one with the median amount of ink is shown.
+      images: uint8 [B, H, W, 1 or 3]; the one with the median amount of ink is shown.
     """
     from matplotlib.figure import Figure
 
     row = typical(images)
-    digit = images[row : row + 1].astype(np.float32)
-    small = np.asarray(zoom(jnp.asarray(digit), jnp.full(1, PICTURED_SCALE)))
+    small = zoomed(jnp.asarray(images[row : row + 1]), jnp.float32(PICTURED_SCALE))[0]
     lines = [(f"{label}\nstage {stage}", maps[:, row]) for label, found in shown for stage, maps in found.items()]
     heads = (
         "image",
@@ -117,8 +148,8 @@ def draw_feature_maps(shown: Sequence[tuple[str, Mapping[int, np.ndarray]]], ima
     axes = figure.subplots(len(lines), len(heads), squeeze=False)
     for line, (label, (plain, expected, other)) in zip(axes, lines, strict=True):
         top = max(np.abs(plain).max(), np.abs(other).max()) or 1.0
-        for ax, x in zip(line[:2], (digit, small), strict=True):
-            ax.imshow(x[0, ..., 0], cmap="gray", vmin=0, vmax=255)
+        for ax, x in zip(line[:2], (images[row], np.asarray(small)), strict=True):
+            ax.imshow(x if x.shape[-1] == 3 else x[..., 0], cmap="gray", vmin=0, vmax=255)
         for ax, x in zip(line[2:], (plain, expected, other, expected - other), strict=True):
             ax.imshow(x, cmap="RdBu_r", vmin=-top, vmax=top)
         error = np.square(expected - other).sum() / np.square(expected).sum()

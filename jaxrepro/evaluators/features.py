@@ -28,6 +28,8 @@ class FeaturesConfig:
     Attributes:
       source: as in `config.data`; "" = none, "same" = the images of training.
       train, test: splits, as in `config.data`.
+      valid: a split to choose C on, for num_labels.
+      num_labels: 0, or as few labels as the SVM gets, drawn many times (`few_labels`), in place of all of them.
       name: of the source in the table; "" = the source itself.
       num_train: at most so many images, 0 = all.
       c_grid: weights of the SVM's losses to choose from.
@@ -36,12 +38,16 @@ class FeaturesConfig:
     source: str = ""
     train: str = "train"
     test: str = "test"
+    valid: str = ""
+    num_labels: int = 0
     name: str = ""
     num_train: int = 0
     c_grid: tuple[float, ...] = linear_svm.C_GRID
 
     def __post_init__(self):
         check(self.num_train >= 0, f"num_train is {self.num_train}; it must be 0 (all) or more")
+        check(self.num_labels >= 0, f"num_labels is {self.num_labels}; it must be 0 (all) or more")
+        check(not self.num_labels or self.valid, "num_labels needs a split to choose C on: valid='train[:10000]'")
         ordered = all(c > 0 for c in self.c_grid) and list(self.c_grid) == sorted(self.c_grid)
         check(bool(self.c_grid) and ordered, f"c_grid is {self.c_grid}; give positive numbers in increasing order")
 
@@ -55,7 +61,7 @@ class Labelled:
 
 
 def read_labelled(config: FeaturesConfig, source: str, read: Callable[..., Mapping[str, np.ndarray]]) -> list[Labelled]:
-    """Returns the training and test images of a source.
+    """Returns the training and test images of a source, and those to choose C on where there are few labels.
 
     Args:
       read: `(table, columns, limit) -> {"image": uint8 [N, H, W, C], column: [N]}`, random rows.
@@ -64,7 +70,8 @@ def read_labelled(config: FeaturesConfig, source: str, read: Callable[..., Mappi
       UserError: images without a class, or a class of which there is none to train on.
     """
     splits = load_dataset(source)
-    parts = ((config.train, config.num_train), (config.test, 0))
+    parts = [(config.train, config.num_train), (config.test, 0)]
+    parts += [(config.valid, 0)] if config.num_labels else []
     rows = [read(read_split(splits, split), ["label"], limit) for split, limit in parts]
     num_classes = int(rows[0]["label"].max()) + 1
     for (split, _), found in zip(parts, rows):

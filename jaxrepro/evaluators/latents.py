@@ -5,7 +5,7 @@ latent is the mean over the samples that fulfil it best. Or a person picks sampl
 "numbered_samples".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ NUM_EXEMPLARS = 3  # per concept
 NUM_REPETITIONS = 10
 NOISE = 0.25  # neighbours of the result differ from it by U(-0.25, 0.25) in every latent
 NUM_NUMBERED = 100
+FACES = ("Smiling=1,Male=0", "Smiling=0,Male=0", "Smiling=0,Male=1")  # figure 7 of the article
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,14 @@ class ArithmeticConfig:
     """Whose latents are added up; one operand's latent is the mean of three.
 
     Attributes:
-      concepts: three, such as ("label=7","label=1","label=0"), or ().
+      concepts: three, such as ("label=7","label=1","label=0"), or () for those that the data has by itself: the
+        smiling woman, neutral woman and neutral man of the article, where there are such columns (CelebA).
+      by_default: whether () means that, or none.
       indices: instead, the numbers of nine samples in the picture `numbered_samples`, or ().
     """
 
     concepts: tuple[str, ...] = ()
+    by_default: bool = True
     indices: tuple[int, ...] = ()
 
     def __post_init__(self):
@@ -111,11 +115,19 @@ def concept_columns(concepts: Sequence[str], known: Sequence[str]) -> list[str]:
     return names
 
 
+def concepts_of(config: ArithmeticConfig, columns: Iterable[str]) -> tuple[str, ...]:
+    """Returns the concepts of a config, or those that data with such columns has by itself; () for none."""
+    if config.concepts or config.indices or not config.by_default:
+        return config.concepts
+    return FACES if {"Smiling", "Male"} <= set(columns) else ()
+
+
 def arithmetic(
     sampler: Sampler,
     get_judge: Callable[[], Judge],
     *,
-    config: ArithmeticConfig,
+    concepts: Sequence[str] = (),
+    indices: Sequence[int] = (),
     num_samples: int,
     split: str,
     when: When,
@@ -124,7 +136,8 @@ def arithmetic(
 
     Args:
       get_judge: trains or returns the classifier of the concepts' columns.
-      config: the concepts (a, b, c), or nine numbers of samples, three for each of a, b, c, that take their place.
+      concepts: a, b, c, or ().
+      indices: nine numbers of samples, three for each of a, b, c, that take their place, or ().
       num_samples: drawn, from the same key at every step, for the classifier to choose from.
 
     The first image of the result is G(y), the others G(y + U(-0.25, 0.25)). Source: the article, section 6.3.2.
@@ -136,21 +149,21 @@ def arithmetic(
         return latents, generate(state, latents, sampler.labels(num_samples))
 
     def choose(images) -> np.ndarray:
-        if config.indices:
-            return np.asarray(config.indices).reshape(3, NUM_EXEMPLARS)
+        if indices:
+            return np.asarray(indices).reshape(3, NUM_EXEMPLARS)
         predicted = jax.device_get(get_judge()(images))
-        return np.stack([best_samples(predicted, parse_concept(text), NUM_EXEMPLARS) for text in config.concepts])
+        return np.stack([best_samples(predicted, parse_concept(text), NUM_EXEMPLARS) for text in concepts])
 
     def evaluate(state, arrays, context) -> Evaluation:
         latents, images = candidates(state)
         pictures: dict[str, Any] = {"numbered_samples": numbered(np.asarray(images[:NUM_NUMBERED]))}
-        if config.concepts or config.indices:
+        if concepts or indices:
             chosen = choose(images)
             a, b, c = (latents[rows].mean(0) for rows in chosen)
             noise = jax.random.uniform(context.key, (NUM_REPETITIONS, latents.shape[1]), minval=-NOISE, maxval=NOISE)
             results = a - b + c + noise.at[0].set(0)
             labels = jnp.zeros(NUM_REPETITIONS, jnp.int32) + sampler.labels(num_samples)[chosen[0, 0]]
-            names = ("a", "b", "c") if config.indices else config.concepts
+            names = ("a", "b", "c") if indices else concepts
             shown = np.asarray(images)[chosen]  # [3, 3, H, W, C], filled up with white to the length of the last row
             blank = np.full((NUM_REPETITIONS - NUM_EXEMPLARS, *shown.shape[2:]), 255, np.uint8)
             rows = [(s + n, np.concatenate([e, blank])) for s, n, e in zip(("", "− ", "+ "), names, shown)]

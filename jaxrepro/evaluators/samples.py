@@ -1,4 +1,4 @@
-"""Samples of a generator: the grid as training goes, how varied they are, and whether they copy training images.
+"""Samples of a generator: the grid as training goes, and how varied they are.
 
 `diversity` is 1 where samples differ from each other as much as images of the data do, and near 0 after a collapse.
 """
@@ -11,13 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrepro.evaluators.pictures import image_rows
 from jaxrepro.experiment import Evaluation, Evaluator, When
 from jaxrepro.training.batched import map_batches
 
 GRID = 8  # rows and columns of the grid of samples
 NUM_COMPARED = 256  # images whose pairwise distances are averaged
-NUM_NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
@@ -111,36 +109,3 @@ def image_grid(images: np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         grid[top : top + height, left : left + width] = image
     return grid
-
-
-def memorisation(
-    sampler: Sampler, train_images: np.ndarray, test_images: np.ndarray, *, num_samples: int, split: str, when: When
-) -> Evaluator:
-    """Returns the evaluator of distances between samples, training and test images (uint8 [N, H, W, C]).
-
-    Metrics: `train_distance` from samples to their nearest training image; `train_distance_of_test`, the same for test
-    images, which it should resemble: a model that copies has a far smaller one. `sample_distance` from test images to
-    their nearest sample (a monitor of the authors' code). Means of Euclidean distances, pixels in [0, 1].
-    """
-    arrays = {"train": train_images, "test": test_images}
-
-    @jax.jit
-    def distances(state, arrays, key):
-        drawn = sampler.generate(state, sampler.draw(key, num_samples), sampler.labels(num_samples))
-        neighbours = min(NUM_NEIGHBOURS, len(train_images))
-        to_train, rows = nearest(drawn, arrays["train"], neighbours)
-        metrics = {
-            "train_distance": to_train[:, 0].mean(),
-            "train_distance_of_test": nearest(arrays["test"], arrays["train"], 1)[0].mean(),
-            "sample_distance": nearest(arrays["test"], drawn, 1)[0].mean(),
-        }
-        return metrics, drawn[:10], arrays["train"][rows[:10]]
-
-    def evaluate(state, arrays, context) -> Evaluation:
-        metrics, shown, neighbours = jax.device_get(distances(state, arrays, context.key))
-        rows = [("samples", shown)]
-        rows += [(f"nearest training image {i + 1}", neighbours[:, i]) for i in range(neighbours.shape[1])]
-        title = "Samples and the training images nearest to them in pixels"
-        return Evaluation(metrics, {"nearest_training_images": image_rows(rows, title)})
-
-    return Evaluator("memorisation", split, when, evaluate, arrays)

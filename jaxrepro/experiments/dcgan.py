@@ -13,6 +13,7 @@ tutorial (preset `report`).
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,17 +28,17 @@ from jaxrepro.durations import num_steps
 from jaxrepro.errors import check
 from jaxrepro.evaluators.dcgan import Critic, DCGANEvalConfig, Statistics, judged_columns, make_evaluators
 from jaxrepro.evaluators.features import read_labelled
+from jaxrepro.evaluators.memorisation import searched_images
 from jaxrepro.evaluators.samples import GRID, Sampler
 from jaxrepro.experiment import Context, Experiment, When
 from jaxrepro.layers.guided import guided_leaky_relu
-from jaxrepro.losses import gan as losses
-from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Generator, draw_latents, to_range, to_uint8
+from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Ends, Generator, draw_latents, to_range, to_uint8
+from jaxrepro.models.dcgan_arrays import read_arrays
 from jaxrepro.training.adversarial import (
     Apply,
-    LossStatistics,
-    Player,
     State,
     Updates,
+    begin,
     discriminator_step,
     generate_fakes,
     generator_step,
@@ -60,6 +61,7 @@ class Config(RunConfig):
       model: both networks.
       updates: which network a batch trains.
       fit: how images get their size.
+      weights: npz file of the authors' weights to begin with (`models.dcgan_arrays`), "" = random ones.
       row: of the report's table 2, "" = none.
       eval: what is measured.
     """
@@ -67,6 +69,7 @@ class Config(RunConfig):
     model: DCGANConfig = DCGANConfig()
     updates: Updates = Updates.BOTH
     fit: Fit = Fit.RESIZE
+    weights: str = ""
     row: str = ""
     eval: DCGANEvalConfig = DCGANEvalConfig()
 
@@ -74,6 +77,8 @@ class Config(RunConfig):
         super().__post_init__()
         conditional = self.model.num_labels > 0 and self.eval.features.source
         check(not conditional, "eval.features.source needs an unconditional model: model.num_labels=0")
+        plain = self.model.ends == Ends.DENSE and not self.model.num_labels and not self.model.hidden
+        check(plain or not self.weights, "weights are for networks with model.ends='dense', no labels, no hidden layer")
 
 
 def networks(config: Config, momentum: float = 0.9) -> tuple[Generator, Discriminator]:
@@ -81,14 +86,13 @@ def networks(config: Config, momentum: float = 0.9) -> tuple[Generator, Discrimi
 
 
 def applied(config: Config, momentum: float = 0.9) -> tuple[Apply, Apply]:
-    """Returns generator and discriminator as functions of variables and inputs, in the config's precision."""
+    """Returns both networks as functions of variables and inputs, in the config's precision."""
     return tuple(functools.partial(apply_in, config.precision, network) for network in networks(config, momentum))
 
 
 def init_variables(config: Config, key: jax.Array) -> dict[str, Any]:
     """Returns {"generator", "discriminator"}: variables {"params", "batch_stats"}."""
-    generator, discriminator = networks(config)
-    generator_key, discriminator_key = jax.random.split(key)
+    (generator, discriminator), (generator_key, discriminator_key) = networks(config), jax.random.split(key)
     labels = jnp.zeros(2, jnp.int32)
     z, images = jnp.zeros((2, config.model.latent)), jnp.zeros((2, *config.model.image_shape))
     return {
@@ -143,25 +147,11 @@ def make_update(config: Config, optimizer: Optimizer):
     return update
 
 
-def init_state(config: Config, optimizer: Optimizer, key: jax.Array) -> State:
-    """Returns the state of step 0; its latest losses and scores are those of an undecided discriminator."""
+def init_state(config: Config, optimizer: Optimizer, key: jax.Array, given: Mapping[str, Any] | tuple = ()) -> State:
+    """Returns the state of step 0; given: parameters of both networks in place of random ones."""
     variables_key, latents_key = jax.random.split(key)
-    made = {
-        name: Player(**v, opt_state=optimizer.init(v["params"]))
-        for name, v in init_variables(config, variables_key).items()
-    }
-    undecided = losses.cross_entropy(jnp.zeros(1), True)
-    return State(
-        **made,
-        losses={name: LossStatistics.empty() for name in made},
-        latest={
-            "loss_discriminator": 2 * undecided,
-            "loss_generator": undecided,
-            "real_score": jnp.float32(0.5),
-            "fake_score": jnp.float32(0.5),
-        },
-        fixed_latents=draw_latents(config.model, latents_key, max(config.train.batch_size, GRID**2)),
-    )
+    latents = draw_latents(config.model, latents_key, max(config.train.batch_size, GRID**2))
+    return begin(init_variables(config, variables_key), optimizer.init, latents, dict(given))
 
 
 def build(config: Config) -> Experiment:
@@ -185,6 +175,7 @@ def build(config: Config) -> Experiment:
         make_critic(config),
         read(config, train, judged_columns(c, list(train.columns)), c.num_examples),
         read(config, test, [c.judge] if c.judge else [], c.num_examples),
+        searched_images(train, config.model.image_size, config.fit, c.num_searched),
         labelled=read_labelled(c.features, of_features, functools.partial(read, config)) if of_features else (),
         source_name=of_features,
         row=config.row,
@@ -193,11 +184,19 @@ def build(config: Config) -> Experiment:
     )
     return Experiment(
         source=source,
-        init=lambda context, given: init_state(config, optimizer, context.key),
+        init=lambda context, given: init_state(config, optimizer, context.key, given),
+        given=read_weights(config) if config.weights else (),
         draw=draw,
         update=make_update(config, optimizer),
         evaluators=evaluators,
         sharding_rules=SHARDING_RULES,
+    )
+
+
+def read_weights(config: Config) -> dict[str, Any]:
+    """Returns the authors' parameters of both networks."""
+    return read_arrays(
+        Path(config.weights).expanduser(), jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     )
 
 

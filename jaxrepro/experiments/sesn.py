@@ -10,7 +10,6 @@ code. Kept from it: parameters are those of the epoch with the best validation a
 """
 
 import functools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrepro.config import RunConfig
 from jaxrepro.data import augment, mnist_scale
@@ -25,21 +25,13 @@ from jaxrepro.data.batches import whole_epoch_weights
 from jaxrepro.data.mnist_scale import RealisationConfig
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import check
-from jaxrepro.evaluators import equivariance
+from jaxrepro.evaluators import equivariance, scale_error
+from jaxrepro.evaluators.classification import make_judge
 from jaxrepro.experiment import Evaluation, Evaluator, Experiment, Record, Transition, When
-from jaxrepro.models.scale.methods import MODELS, MethodsConfig, column_of, make_model
-from jaxrepro.training.classification import (
-    Score,
-    Task,
-    chosen_variables,
-    end_of_epoch,
-    init_classifier,
-    num_parameters,
-    train_step,
-    validate,
-)
+from jaxrepro.models.scale.methods import MethodsConfig, column_of, make_model, method_of
+from jaxrepro.training.classification import Score, Task, chosen_variables, end_of_epoch, num_parameters
 from jaxrepro.training.optim import make_optimizer
-from jaxrepro.training.precision import apply_in
+from jaxrepro.training.side_by_side import Rivals, init_networks, member_name
 
 
 @dataclass(frozen=True)
@@ -85,11 +77,6 @@ class Config(RunConfig):
             )
 
 
-def member_name(method: str) -> str:
-    """Returns the name of a method in metrics and checkpoints: "SESN Scalar" -> "sesn_scalar"."""
-    return re.sub(r"\W", "_", method.lower())
-
-
 def networks(config: Config) -> dict[str, nn.Module]:
     """Returns name -> network of every method of a run."""
     model = config.model
@@ -103,11 +90,7 @@ def networks(config: Config) -> dict[str, nn.Module]:
 
 def init_variables(config: Config, key: jax.Array) -> dict[str, Any]:
     """Returns name -> {"params", "batch_stats"} of every network."""
-    images = jnp.zeros((1, 28, 28, 1))
-    return {
-        name: network.init(jax.random.fold_in(key, i), images, False)
-        for i, (name, network) in enumerate(networks(config).items())
-    }
+    return init_networks(networks(config), jnp.zeros((1, 28, 28, 1)), key)
 
 
 def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
@@ -124,12 +107,12 @@ def prepare(config: Config, images: jax.Array, key: jax.Array | None = None) -> 
     return (pixels / 255 - mnist_scale.MEAN) / mnist_scale.STD
 
 
-def make_tasks(config: Config, total: int, steps_per_epoch: int) -> dict[str, Task]:
-    """Returns name -> task of every method of a run: one protocol for all."""
-    optimizer = make_optimizer(config.optim, total, steps_per_epoch)
-    return {
-        name: Task(
-            network,
+def make_rivals(config: Config, total: int, steps_per_epoch: int) -> Rivals:
+    """Returns the methods of a run: one protocol for all."""
+    optimizer, found = make_optimizer(config.optim, total, steps_per_epoch), networks(config)
+    tasks = {
+        method: Task(
+            found[member_name(method)],
             functools.partial(prepare, config),
             optimizer,
             config.precision,
@@ -138,13 +121,9 @@ def make_tasks(config: Config, total: int, steps_per_epoch: int) -> dict[str, Ta
             select_by="error",
             weights=whole_epoch_weights(config.realisation.num_train, config.train.batch_size),
         )
-        for name, network in networks(config).items()
+        for method in config.model.methods
     }
-
-
-def prefix(config: Config, name: str) -> str:
-    """Returns what stands in front of a method's metrics: nothing for the main one."""
-    return "" if name == member_name(config.model.method) else f"{name}/"
+    return Rivals(tasks)
 
 
 def build(config: Config) -> Experiment:
@@ -159,28 +138,19 @@ def build(config: Config) -> Experiment:
     source = mnist_scale.make_source(data["train"], config.seeds, config.train.batch_size)
     epoch = round(source.steps_per_epoch)
     total = num_steps(config.train.duration, steps_per_epoch=epoch)
-    tasks = make_tasks(config, total, epoch)
+    rivals = make_rivals(config, total, epoch)
 
     def init(context, given):
-        variables = init_variables(config, context.key)
-        return {name: init_classifier(task, variables[name], keep_best=True) for name, task in tasks.items()}
+        return rivals.init(init_variables(config, context.key), keep_best=True)
 
     def update(state, batch, context):
         augment_key, dropout_key = jax.random.split(context.key)
         batch = {**batch, "image": prepare(config, batch["image"], augment_key)}
-        new, metrics = {}, {}
-        for i, (name, task) in enumerate(tasks.items()):
-            new[name], found = train_step(task, state[name], batch, context.replace(key=dropout_key).fold(i))
-            metrics |= {prefix(config, name) + k: v for k, v in found.items() if i == 0 or k != "learning_rate"}
-        return new, metrics
+        return rivals.train(state, batch, context.replace(key=dropout_key))
 
     def validation(state, arrays, context):
         arrays = jax.tree.map(lambda a: a[context.seed_index], arrays)
-        new, metrics = {}, {}
-        for name, task in tasks.items():
-            new[name], found = end_of_epoch(task, state[name], arrays)
-            metrics |= {prefix(config, name) + k: v for k, v in found.items()}
-        return new, metrics
+        return rivals.apply(lambda task, classifier: end_of_epoch(task, classifier, arrays), state)
 
     valid = {k: data["valid"][k] for k in ("image", "label")}
     when = When(every=epoch, end=True)
@@ -189,14 +159,14 @@ def build(config: Config) -> Experiment:
         init=init,
         update=update,
         transitions=(Transition("validation", when, validation, valid, before_evaluation=True),),
-        evaluators=(make_test(config, tasks, data["test"]),),
+        evaluators=(make_test(config, rivals, data["test"]),),
     )
 
 
-def make_test(config: Config, tasks: Mapping[str, Task], arrays: Mapping) -> Evaluator:
-    """Returns the test of the best weights of every method, and how equivariant they are."""
-    measure = {name: jax.jit(functools.partial(validate, task)) for name, task in tasks.items()}
-    observed = [view(config, method) for method in config.model.methods]
+def make_test(config: Config, rivals: Rivals, arrays: Mapping) -> Evaluator:
+    """Returns the test of the best weights of every method, also by the scale of the digits, and their equivariance."""
+    judge = {method: make_judge(task) for method, task in rivals.tasks.items()}
+    observed = [equivariance.measured(m, member_name(m), task) for m, task in rivals.tasks.items()]
 
     def evaluate(state, arrays, context):
         arrays = jax.tree.map(lambda a: a[context.seed_index], arrays)
@@ -204,13 +174,14 @@ def make_test(config: Config, tasks: Mapping[str, Task], arrays: Mapping) -> Eva
         metrics, records = {}, []
         sizes = {f"num_{split}": getattr(config.realisation, f"num_{split}") for split in ("train", "valid")}
         facts = sizes | {"num_test": len(arrays["label"]), "num_classes": int(arrays["label"].max()) + 1}
-        for method in config.model.methods:
-            name = member_name(method)
-            found = {k: float(v) for k, v in measure[name](best[name], arrays).items()}
-            metrics |= {prefix(config, name) + k: v for k, v in found.items()}
+        for method, name in rivals.names.items():
+            found = judge[method](best[name], arrays)
+            means = {"error": float(found["wrong"].mean()), "loss": float(found["loss"].mean())}
+            metrics |= {rivals.prefix(method) + k: v for k, v in means.items()}
             records += [
-                Record("table2", method, cell_column(config, method), "error", found["error"], "percent", facts),
+                Record("table2", method, cell_column(config, method), "error", means["error"], "percent", facts),
                 Record("table2", method, "params", "num_params", num_parameters(state[name]), "count"),
+                *scale_error.binned(method, found["wrong"], np.asarray(arrays["scale"])),
             ]
         digits = equivariance.least_shrunk(arrays["image"], arrays["scale"])
         more, pictures = equivariance.compare(observed, best, digits)
@@ -222,21 +193,6 @@ def make_test(config: Config, tasks: Mapping[str, Task], arrays: Mapping) -> Eva
 def cell_column(config: Config, method: str) -> str:
     """Returns the column of table 2 that a run measures, or words for a combination that is in none of its cells."""
     zoomed, tuned = bool(config.augment.zoom), config.model.tuned_with_zoom
-    if zoomed == tuned or not MODELS[method].settings:
+    if zoomed == tuned or not method_of(method).settings:
         return column_of(config.model.resolution, zoomed)
     return f"{column_of(config.model.resolution, tuned)} settings, {'with' if zoomed else 'without'} zoom"
-
-
-def view(config: Config, method: str) -> equivariance.Measured:
-    """Returns a method as the equivariance measurement sees it: uint8 images in, maps of every stage out."""
-    name = member_name(method)
-    network = networks(config)[name]
-
-    def features(variables, images):
-        _, kept = apply_in(
-            config.precision, network, variables, prepare(config, images), train=False, mutable=["intermediates"]
-        )
-        stages = kept["intermediates"]
-        return [stages[k]["features"][0].astype(jnp.float32) for k in sorted(stages) if k.startswith("stage_")]
-
-    return equivariance.Measured(method, name, features)

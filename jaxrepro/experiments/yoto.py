@@ -7,7 +7,7 @@ beside the conditional one, in the same program and on the same batches (`config
 of members, one of them conditional.
 
 Source: Dosovitskiy & Djolonga, "You Only Train Once: Loss-Conditional Training of Deep Networks" (ICLR 2020) and the
-released code; a reproduction report (preset `report`) where it differs.
+released code; for preset `report` the public code of a reproduction, which is not what its text says.
 """
 
 import dataclasses
@@ -19,23 +19,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from jaxrepro.config import Precision, RunConfig
+from jaxrepro.config import OptimConfig, RunConfig
 from jaxrepro.data import load_dataset, make_source, read_split
 from jaxrepro.data.augment import CropFlipConfig, random_crop_flip
+from jaxrepro.data.splits import ordered_by
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError, check
 from jaxrepro.evaluators import beta_grid
 from jaxrepro.experiment import Experiment, When
 from jaxrepro.losses import vae as losses
-from jaxrepro.metrics import Mean
-from jaxrepro.models.conv_vae import Conditioning, ConvVAE, Likelihood, VAEConfig, output_mean, positive
-from jaxrepro.training.loss_weights import BetaConfig, sample_beta
+from jaxrepro.models.conv_vae import Conditioning, ConvVAE, Layout, Likelihood, VAEConfig, output_mean, positive
+from jaxrepro.models.report_vae import ReportVAE
+from jaxrepro.training.loss_weights import BetaConfig, KLConfig, kl_of, sample_beta
+from jaxrepro.training.members import Member, ends_epoch, member_metrics, members
 from jaxrepro.training.optim import make_optimizer
 from jaxrepro.training.precision import apply_in
-
-CONDITIONAL = "conditional"
 
 # With config.parallel.model_axis > 1 the columns of the widest layers, and their optimizer state, are split.
 SHARDING_RULES = ((r".*/(encoder_hidden|decoder_hidden|decoder_input)/kernel", (None, "model")),)
@@ -47,44 +46,43 @@ class Config(RunConfig):
 
     Attributes:
       model: the VAE.
-      beta: weights of the KL term.
+      kl: the KL term.
+      beta: its weights.
       augment: of training images.
+      resize: images of another size than model.image_shape are scaled to it, bilinear without antialias.
+      order_by: columns of the data whose order is that of the rows before splits are cut, () for the source's own.
+      log_last_batches: also log the losses of the last batch of every epoch, which the report's figure 1a shows.
     """
 
     model: VAEConfig = VAEConfig()
+    kl: KLConfig = KLConfig()
     beta: BetaConfig = BetaConfig()
     augment: CropFlipConfig = CropFlipConfig()
+    resize: bool = False
+    order_by: tuple[str, ...] = ()
+    log_last_batches: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         height = self.model.image_shape[0]
         resize = self.augment.resize
         check(resize == 0 or resize >= height, f"augment.resize is {resize}; it must be 0 or at least {height}")
+        right = self.model.layout == Layout.REPORT or not self.kl.squared_head
+        check(right, "kl.squared_head needs model.layout='report', whose head stands for log(std^2)")
 
 
-@struct.dataclass
-class Member:
-    """One model in training."""
-
-    params: Any
-    opt_state: Any
-
-
-def members(config: Config) -> dict[str, float]:
-    """Returns name -> beta of every model of a run; 0 stands for the conditional one."""
-    if config.beta.fixed:
-        return {fixed_name(config.beta.fixed): config.beta.fixed}
-    return {CONDITIONAL: 0.0} | {fixed_name(beta): beta for beta in config.beta.baselines}
-
-
-def fixed_name(beta: float) -> str:
-    return f"fixed_beta_{beta:g}"
-
-
-def make_model(config: Config, beta: float) -> ConvVAE:
+def make_model(config: Config, beta: float) -> ConvVAE | ReportVAE:
     """Returns the conditional network (beta = 0), or the same network without conditioning."""
     model = config.model if beta == 0 else dataclasses.replace(config.model, conditioning=Conditioning.NONE)
-    return ConvVAE(model)
+    return (ReportVAE if model.layout == Layout.REPORT else ConvVAE)(model)
+
+
+def optim_of(config: Config, beta: float) -> OptimConfig:
+    """Returns the optimizer of a member: patterns of FiLM's parameters are dropped where there is no FiLM."""
+    conditioning = config.model.conditioning if beta == 0 else Conditioning.NONE
+    if conditioning == Conditioning.FILM:
+        return config.optim
+    return dataclasses.replace(config.optim, no_decay=tuple(p for p in config.optim.no_decay if "FiLM" not in p))
 
 
 def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
@@ -92,7 +90,7 @@ def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
     images = jnp.zeros((1, *config.model.image_shape))
     return {
         name: make_model(config, beta).init(jax.random.fold_in(key, i), images, jnp.ones(1), key)["params"]
-        for i, (name, beta) in enumerate(members(config).items())
+        for i, (name, beta) in enumerate(members(config.beta).items())
     }
 
 
@@ -104,18 +102,15 @@ def to_model_range(config: Config, images: jax.Array) -> jax.Array:
 def prepare(config: Config, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
     """Returns uint8 images [B, H, W, C] as the model sees them; augmented where a key is given."""
     images = images.astype(jnp.float32) / 255
+    if config.resize:
+        images = jax.image.resize(images, (len(images), *config.model.image_shape), "bilinear", antialias=False)
     if key is not None:
         images = random_crop_flip(config.augment, key, images)
     return to_model_range(config, images)
 
 
 def elbo_terms(
-    model: ConvVAE,
-    params: Any,
-    images: jax.Array,
-    beta: jax.Array,
-    key: jax.Array,
-    precision: Precision = Precision.FLOAT32,
+    config: Config, model: ConvVAE | ReportVAE, params: Any, images: jax.Array, beta: jax.Array, key: jax.Array
 ) -> dict[str, jax.Array]:
     """Returns {"reconstruction", "kl"}, nats per image [B], for one posterior sample.
 
@@ -123,81 +118,94 @@ def elbo_terms(
       images: float32 [B, H, W, C] in the model's range.
       beta: float32 [B], what the network is conditioned on.
     """
-    posterior, output = apply_in(precision, model, {"params": params}, images, beta, key)
-    if model.config.likelihood == Likelihood.BERNOULLI:
+    posterior, output = apply_in(config.precision, model, {"params": params}, images, beta, key)
+    if config.model.likelihood == Likelihood.BERNOULLI:
         reconstruction = losses.bernoulli_nll(images, output)
     else:
         mean, raw = jnp.split(output, 2, axis=-1)
         reconstruction = losses.gaussian_nll(images, mean, positive(raw))
-    return {"reconstruction": reconstruction, "kl": losses.gaussian_kl(posterior.mean, posterior.std)}
+    kl = kl_of(config.kl, posterior.mean, posterior.std, posterior.head)
+    return {"reconstruction": reconstruction, "kl": kl}
 
 
 def loss(
-    model: ConvVAE,
-    params: Any,
-    images: jax.Array,
-    beta: jax.Array,
-    key: jax.Array,
-    precision: Precision = Precision.FLOAT32,
-) -> tuple[jax.Array, dict]:
-    """Returns (mean over the batch of reconstruction_i + beta_i KL_i, its terms as Means)."""
-    terms = elbo_terms(model, params, images, beta, key, precision)
+    config: Config, model: ConvVAE | ReportVAE, params: Any, images: jax.Array, beta: jax.Array, key: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns (mean over the batch of reconstruction_i + beta_i KL_i, {"loss", "reconstruction", "kl"} [B])."""
+    terms = elbo_terms(config, model, params, images, beta, key)
     total = terms["reconstruction"] + beta * terms["kl"]
-    return total.mean(), {k: Mean.of(v) for k, v in {"loss": total, **terms}.items()}
+    return total.mean(), {"loss": total, **terms}
 
 
 def build(config: Config) -> Experiment:
     """Returns the experiment: data, the update of all members, and the evaluation over the beta grid."""
     smoke = f"python launch.py --config=configs/{config.name}.py:smoke"
     splits = load_dataset(config.data.source, smoke_command=smoke)
-    train = read_split(splits, config.data.train)
-    test_images = evaluation_images(config, read_split(splits, config.data.test))
-    shape = tuple(train.columns["image"].shape)
-    if shape != config.model.image_shape:
-        raise UserError(
-            f"{config.data.source} has images {shape}; config.model.image_shape is {config.model.image_shape}"
-        )
+    if config.order_by:
+        splits = {name: ordered_by(table, config.order_by) for name, table in splits.items()}
+    train, test = read_split(splits, config.data.train), read_split(splits, config.data.test)
+    check_images(config, train)
     source, draw = make_source(
         train, config.train.batch_size, columns=("image",), resident_limit_mb=config.data.resident_limit_mb
     )
     total = num_steps(config.train.duration, steps_per_epoch=source.steps_per_epoch)
-    optimizer = make_optimizer(config.optim, total, source.steps_per_epoch)
-    models = {name: make_model(config, beta) for name, beta in members(config).items()}
+    betas = members(config.beta)
+    models = {name: make_model(config, beta) for name, beta in betas.items()}
+    optimizers = {
+        name: make_optimizer(optim_of(config, beta), total, source.steps_per_epoch) for name, beta in betas.items()
+    }
 
     def init(context, given):
         params = init_params(config, context.key)
-        return {name: Member(p, optimizer.init(p)) for name, p in params.items()}
+        return {name: Member(p, optimizers[name].init(p)) for name, p in params.items()}
 
     def update(state: Mapping[str, Member], batch, context):
         augment_key, beta_key, sample_key = jax.random.split(context.key, 3)
         images = prepare(config, batch["image"], augment_key)
         drawn = sample_beta(config.beta, beta_key, len(images))
-        rate = optimizer.rate(context.step)
-        new, metrics = {}, {}
+        rate = next(iter(optimizers.values())).rate(context.step)
+        new, found = {}, {}
         for name, member in state.items():
-            fixed = members(config)[name]
-            beta = jnp.full_like(drawn, fixed) if fixed else drawn
+            beta = jnp.full_like(drawn, betas[name]) if betas[name] else drawn
             gradient = jax.grad(
-                lambda p, n=name, b=beta: loss(models[n], p, images, b, sample_key, config.precision), has_aux=True
+                lambda p, n=name, b=beta: loss(config, models[n], p, images, b, sample_key), has_aux=True
             )
-            grads, found = gradient(member.params)
-            new[name] = Member(*optimizer.descend(grads, member.opt_state, member.params, rate))
-            main = name == next(iter(models))
-            metrics |= found if main else {f"{name}/{k}": found[k] for k in ("kl", "reconstruction")}
+            grads, found[name] = gradient(member.params)
+            new[name] = Member(*optimizers[name].descend(grads, member.opt_state, member.params, rate))
+        is_last = ends_epoch(context.step, source.steps_per_epoch, total) if config.log_last_batches else None
+        metrics = member_metrics({n: found[n] for n in models}, is_last)
         return new, metrics | {"learning_rate": rate}
 
     evaluator = beta_grid.beta_grid(
         [view(config, name) for name in models],
-        test_images,
+        evaluation_images(config, test),
         split="test",
         when=When(num_steps(config.eval.every, steps_per_epoch=source.steps_per_epoch, total=total), end=True),
         grid=config.beta.grid,
         pictured=config.beta.pictured,
         batch_size=config.eval.batch_size,
+        facts=facts_of(config, train.num_rows, test.num_rows),
     )
     return Experiment(
         source=source, init=init, draw=draw, update=update, evaluators=(evaluator,), sharding_rules=SHARDING_RULES
     )
+
+
+def check_images(config: Config, table: Any) -> None:
+    """Raises UserError unless the images of a table are what the model takes, or can be scaled to it."""
+    shape, wanted = tuple(table.columns["image"].shape), config.model.image_shape
+    if shape[2] != wanted[2] or not (config.resize or shape == wanted):
+        raise UserError(f"{config.data.source} has images {shape}; config.model.image_shape is {wanted}")
+
+
+def facts_of(config: Config, num_train: int, num_test: int) -> dict[str, Any]:
+    """Returns what the numbers of a run were measured on, for the comparison with published ones."""
+    return {
+        "num_train": num_train,
+        "num_test": min(num_test, config.eval.num_examples or num_test),
+        "likelihood": str(config.model.likelihood),
+        "kl": f"{config.kl.reduction} over latents" + ", squared head" * config.kl.squared_head,
+    }
 
 
 def evaluation_images(config: Config, table: Any) -> np.ndarray:
@@ -209,30 +217,33 @@ def evaluation_images(config: Config, table: Any) -> np.ndarray:
 
 def view(config: Config, name: str) -> beta_grid.Model:
     """Returns a member as the evaluator sees it: uint8 images in and out."""
-    beta = members(config)[name]
+    beta = members(config.beta)[name]
     model = make_model(config, beta)
     apply = functools.partial(apply_in, config.precision, model)
 
-    def to_uint8(output):
-        mean = output_mean(config.model, output)
-        unit = (mean + 1) / 2 if config.model.likelihood == Likelihood.GAUSSIAN else mean
+    def to_uint8(images):
+        unit = (images + 1) / 2 if config.model.likelihood == Likelihood.GAUSSIAN else images
         return jnp.round(jnp.clip(unit, 0, 1) * 255).astype(jnp.uint8)
 
+    def mean_of(output):
+        return to_uint8(output_mean(config.model, output))
+
     def terms(params, images, beta, key):
-        return elbo_terms(model, params, prepare(config, images), beta, key, config.precision)
+        return elbo_terms(config, model, params, prepare(config, images), beta, key)
 
     def reconstruct(params, images, beta):
         posterior = apply({"params": params}, prepare(config, images), beta, method="encode")
-        return to_uint8(apply({"params": params}, posterior.mean, beta, method="decode"))
+        return mean_of(apply({"params": params}, posterior.mean, beta, method="decode"))
 
     def sample(params, beta, key):
         z = jax.random.normal(key, (len(beta), config.model.latent))
-        return to_uint8(apply({"params": params}, z, beta, method="decode"))
+        return mean_of(apply({"params": params}, z, beta, method="decode"))
 
     return beta_grid.Model(
         label=f"fixed beta={beta:g} {config.model.width}x" if beta else f"YOTO {config.model.width}x",
         beta=beta,
         params=lambda state: state[name].params,
+        shown=lambda images: to_uint8(prepare(config, images)),
         terms=terms,
         reconstruct=reconstruct,
         sample=sample,

@@ -51,10 +51,10 @@ def conv2d(
       [B, H', W', O] of the dtype that `x` and `kernel` promote to; narrow floats are summed in float32.
     """
     x, kernel = promote_dtype(x, kernel)
-    strides, dilation = _pair(strides), _pair(kernel_dilation)
+    strides, dilation = as_pair(strides), as_pair(kernel_dilation)
     size, kernel_size = x.shape[1:3], kernel.shape[:2]
     window = tuple((k - 1) * d + 1 for k, d in zip(kernel_size, dilation))
-    pads = _explicit_pads(padding, size, window, strides)
+    pads = explicit_pads(padding, size, window, strides)
     if _on_cpu() and feature_group_count == 1 and dilation == (1, 1):
         return cpu.correlate(x, kernel, Geometry(size, kernel_size, strides, pads))
     return lax.conv_general_dilated(
@@ -84,10 +84,10 @@ def conv_transpose2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = 1, pa
       [B, H', W', O] of the dtype that `x` and `kernel` promote to.
     """
     x, kernel = promote_dtype(x, kernel)
-    strides, kernel_size = _pair(strides), kernel.shape[:2]
+    strides, kernel_size = as_pair(strides), kernel.shape[:2]
     pads = tuple(
         _transposed_pads(padding, k, s) if isinstance(padding, str) else p
-        for k, s, p in zip(kernel_size, strides, _explicit_pads(padding, x.shape[1:3], kernel_size, strides))
+        for k, s, p in zip(kernel_size, strides, explicit_pads(padding, x.shape[1:3], kernel_size, strides))
     )
     if not _on_cpu():
         return lax.conv_transpose(x, kernel, strides, pads, dimension_numbers=DIMENSION_NUMBERS)
@@ -118,7 +118,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel_shape = (*_pair(self.kernel_size), x.shape[-1] // self.feature_group_count, self.features)
+        kernel_shape = (*as_pair(self.kernel_size), x.shape[-1] // self.feature_group_count, self.features)
         kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -147,7 +147,7 @@ class ConvTranspose(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel_shape = (*_pair(self.kernel_size), x.shape[-1], self.features)
+        kernel_shape = (*as_pair(self.kernel_size), x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -159,7 +159,7 @@ def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _pair(value: IntOrPair | None) -> tuple[int, int]:
+def as_pair(value: IntOrPair | None) -> tuple[int, int]:
     """One number for both axes, or one for each."""
     if value is None:  # flax's spelling of 1
         return (1, 1)
@@ -169,7 +169,7 @@ def _pair(value: IntOrPair | None) -> tuple[int, int]:
     return pair
 
 
-def _explicit_pads(padding: Padding, size: Sequence[int], window: Sequence[int], strides: Sequence[int]):
+def explicit_pads(padding: Padding, size: Sequence[int], window: Sequence[int], strides: Sequence[int]):
     """Returns ((top, bottom), (left, right)) for every way to write a padding."""
     if isinstance(padding, str):
         if padding not in ("SAME", "VALID"):

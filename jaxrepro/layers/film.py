@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrepro.layers.torch_init import torch_bias, torch_uniform
+
 film_init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 
 
@@ -27,10 +29,11 @@ class FiLM(nn.Module):
     """y = sigma * x + mu with sigma and mu [B, 1, 1, C] from the condition.
 
     Attributes:
-      hidden: width H of the hidden layer; leaky ReLU with slope 0.2 after it.
+      hidden: width H of the hidden layer, leaky ReLU with slope 0.2 after it; 0 = none, raw is linear in the condition.
       scale: m, for AFFINE. With raw = 0 (zero last layer) AFFINE is the identity, exactly.
       kind: how sigma and mu come from the network.
       zero_init: starts the last layer at zero.
+      torch_init: PyTorch's default initial weights and biases.
 
     Source: Dosovitskiy & Djolonga, "You Only Train Once" (ICLR 2020), section 3.1 and released code; the reproduction
     report for SIGMOID.
@@ -40,6 +43,7 @@ class FiLM(nn.Module):
     scale: float = 0.1
     kind: FiLMKind = FiLMKind.AFFINE
     zero_init: bool = False
+    torch_init: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
@@ -55,6 +59,12 @@ class FiLM(nn.Module):
         return x * sigma.reshape(shape) + mu.reshape(shape)
 
     def _network(self, condition: jax.Array, features: int, name: str, init) -> jax.Array:
-        last_init = nn.initializers.zeros if self.zero_init else init
-        h = nn.Dense(self.hidden, kernel_init=init, name=f"{name}_hidden")(condition)
-        return nn.Dense(features, kernel_init=last_init, name=name)(nn.leaky_relu(h, 0.2))
+        h = condition
+        if self.hidden:
+            h = nn.leaky_relu(self._dense(h, self.hidden, init, f"{name}_hidden"), 0.2)
+        return self._dense(h, features, nn.initializers.zeros if self.zero_init else init, name)
+
+    def _dense(self, x: jax.Array, features: int, init, name: str) -> jax.Array:
+        if self.torch_init and not self.zero_init:
+            return nn.Dense(features, kernel_init=torch_uniform, bias_init=torch_bias(x.shape[-1]), name=name)(x)
+        return nn.Dense(features, kernel_init=init, name=name)(x)

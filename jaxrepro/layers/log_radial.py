@@ -78,7 +78,7 @@ class LogRadial:
 
 
 class SteeredConv(nn.Module):
-    """The maximum over the sizes of a steered kernel: [B, H, W, I] to [B, H, W, features], without bias.
+    """The maximum over the sizes of a steered kernel: [B, H, W, I] to [B, H / strides, …, features], without bias.
 
     Attributes:
       sizes: odd, in increasing order.
@@ -87,6 +87,7 @@ class SteeredConv(nn.Module):
     features: int
     basis: LogRadial
     sizes: tuple[int, ...]
+    strides: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -100,4 +101,4 @@ class SteeredConv(nn.Module):
         real, imaginary = self.param("real", uniform, shape), self.param("imaginary", uniform, shape)
         filters = basis.filters(self.sizes[-1])
         kernels = [basis.steered_kernel(real, imaginary, filters, size) for size in self.sizes]
-        return largest([conv2d(x, kernel, padding=len(kernel) // 2) for kernel in kernels])
+        return largest([conv2d(x, kernel, self.strides, padding=len(kernel) // 2) for kernel in kernels])

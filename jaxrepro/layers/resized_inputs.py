@@ -1,13 +1,14 @@
 """The strongest answer of one convolution over several sizes of its input: the layer of SI-ConvNet.
 
     y = MaxOverSizes(32, scales=(0.5, 1.0, 2.0), kernel_size=7)(x)      # [B, H, H, I] to [B, H, H, 32]
+    y = max_over_sizes(conv, x, (0.5, 1.0, 2.0))                        # with any convolution, strided ones included
 
 Kanazawa et al., "Locally Scale-Invariant Convolutional Neural Networks" (arXiv 1412.5104), as reimplemented in the code
 released with SESN (Sosnovik et al., ICLR 2020).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -26,6 +27,22 @@ def rescaling(size: int, scale: float) -> np.ndarray:
     return fit(linear_matrix(size, math.floor(size * scale), align_corners=True), size)
 
 
+def max_over_sizes(conv: Callable[[jax.Array], jax.Array], x: jax.Array, scales: Sequence[float]) -> jax.Array:
+    """Returns the strongest of the answers of a convolution to several sizes of its input, each resized back.
+
+    Args:
+      conv: [N, H, H, I] to [N, h, h, O]; it is called once, on all sizes.
+      x: [B, H, H, I].
+      scales: of the input, 1 = as it is.
+
+    Returns:
+      [B, h, h, O].
+    """
+    resized = jnp.concatenate([resample(x, rescaling(x.shape[1], s)) for s in scales])
+    answers = jnp.split(conv(resized), len(scales))
+    return largest([resample(y, rescaling(y.shape[1], 1 / s)) for y, s in zip(answers, scales, strict=True)])
+
+
 class MaxOverSizes(nn.Module):
     """A convolution of the resized input, resized back, at its strongest: [B, H, H, C] to [B, H, H, features].
 
@@ -39,8 +56,4 @@ class MaxOverSizes(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        size = x.shape[1]
-        resized = jnp.concatenate([resample(x, rescaling(size, s)) for s in self.scales])
-        answers = jnp.split(TorchConv(self.features, self.kernel_size)(resized), len(self.scales))
-        back = [resample(y, rescaling(size, 1 / s)) for y, s in zip(answers, self.scales, strict=True)]
-        return largest(back)
+        return max_over_sizes(TorchConv(self.features, self.kernel_size), x, self.scales)

@@ -1,6 +1,7 @@
 """One kernel in several sizes, each for its own group of channels: the layer of SiCNN.
 
     y = SiConv(32, scales=(0.5, 1.0, 2.0), kernel_size=7)(x)      # [B, H, W, 3 * I] to [B, H, W, 3 * 32]
+    maps = convolve_columns(maps, kernel, (0.5, 1.0, 2.0))        # the same with one map [B, H, W, I] per scale
 
 Xu et al., "Scale-Invariant Convolutional Neural Networks" (arXiv 1411.6369), as reimplemented in the code released with
 SESN (Sosnovik et al., ICLR 2020).
@@ -45,11 +46,31 @@ def resized_kernel(kernel: jax.Array, matrix: np.ndarray) -> jax.Array:
     return resized * (norm / jnp.maximum(resized_norm, jnp.finfo(resized.dtype).tiny))
 
 
+def convolve_columns(
+    maps: Sequence[jax.Array], kernel: jax.Array, scales: Sequence[float], strides: int = 1
+) -> tuple[jax.Array, ...]:
+    """Convolves a map [B, H, W, I] per scale with its own size of the kernel [k, k, I, O]; padded to keep the size.
+
+    Taps that are zero by construction are left out: of 7×7 kernels at scale 0.3 two by two of 23 by 23 remain.
+
+    Args:
+      scales: of the kernels, 1 = as it is.
+    """
+    outputs = []
+    for scale, x in zip(scales, maps, strict=True):
+        matrix = resizing(scale, max(scales), len(kernel))
+        rows = np.flatnonzero(matrix.any(axis=1))
+        first, last, centre = rows[0], rows[-1], len(matrix) // 2
+        pads = (int(centre - first), int(last - centre))
+        resized = resized_kernel(kernel, matrix[first : last + 1])
+        outputs.append(conv2d(x, resized, strides, padding=(pads, pads)))
+    return tuple(outputs)
+
+
 class SiConv(nn.Module):
     """Convolves each group of channels, one per scale, with its own size of the shared kernels.
 
-    Maps [B, H, W, S * I] to [B, H, W, S * features], S scales one after the other, without bias. Taps that are zero by
-    construction are left out: of 7×7 kernels at scale 0.3 two by two of 23 by 23 remain.
+    Maps [B, H, W, S * I] to [B, H, W, S * features], S scales one after the other, without bias.
 
     Attributes:
       scales: of the kernels, 1 = kernel_size.
@@ -63,11 +84,4 @@ class SiConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         groups, k = jnp.split(x, len(self.scales), axis=-1), self.kernel_size
         kernel = self.param("kernel", torch_uniform, (k, k, groups[0].shape[-1], self.features))
-        outputs = []
-        for scale, group in zip(self.scales, groups, strict=True):
-            matrix = resizing(scale, max(self.scales), k)
-            rows = np.flatnonzero(matrix.any(axis=1))
-            first, last, centre = rows[0], rows[-1], len(matrix) // 2
-            pads = (int(centre - first), int(last - centre))
-            outputs.append(conv2d(group, resized_kernel(kernel, matrix[first : last + 1]), padding=(pads, pads)))
-        return jnp.concatenate(outputs, axis=-1)
+        return jnp.concatenate(convolve_columns(groups, kernel, self.scales), axis=-1)

@@ -14,6 +14,7 @@ sampling grid and at the support: the Gaussian is cut off at `supports`, which i
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,7 +40,8 @@ class SteerableBasis:
     functions: what is evaluated at every scale, in the order of the trained weights.
 
     Raises:
-      UserError: kernel_size is even, or scales are not positive and ascending.
+      UserError: kernel_size is even, scales are not positive and ascending, or the smallest one's filters have a single
+        pixel, on which functions of odd order vanish.
     """
 
     kernel_size: int
@@ -50,6 +52,13 @@ class SteerableBasis:
         check(self.kernel_size % 2 == 1, f"kernel_size is {self.kernel_size}; it must be odd")
         rising = all(low < high for low, high in zip((0, *self.scales), self.scales))
         check(bool(self.scales) and rising, f"scales are {self.scales}; they must be positive and ascending")
+        odd = any(f.row % 2 or f.column % 2 for f in self.functions)
+        needed = math.ceil(2 * self.scales[-1] / self.scales[0]) | 1
+        check(
+            self.supports[0] > 1 or not odd,
+            f"kernel_size is {self.kernel_size}, which leaves one pixel for the smallest of the scales {self.scales}; "
+            f"it must be at least {needed} for them",
+        )
 
     @property
     def num_scales(self) -> int:
@@ -98,7 +107,7 @@ def filters(basis: SteerableBasis) -> tuple[np.ndarray, ...]:
     """Evaluates a basis, divided by the norm that each function has at the smallest scale.
 
     Returns:
-      For each scale float32 [num_functions, k, k] with k its support: unit norms at the first scale, and at the
+      For each scale float64 [num_functions, k, k] with k its support: unit norms at the first scale, and at the
       others whatever keeps psi_{s sigma}(x) = psi_sigma(x / s) / s^2. Read-only.
     """
     raw = []
@@ -108,14 +117,14 @@ def filters(basis: SteerableBasis) -> tuple[np.ndarray, ...]:
         columns = [_hermite(f.column, sigma / f.divisor, radius) for f in basis.functions]
         raw.append(np.einsum("ia,ib->iab", rows, columns))
     norms = np.sqrt(np.sum(raw[0] ** 2, axis=(1, 2), keepdims=True))
-    result = tuple((values / norms).astype(np.float32) for values in raw)
+    result = tuple(values / norms for values in raw)
     for values in result:
         values.setflags(write=False)
     return result
 
 
 def padded_filters(basis: SteerableBasis) -> np.ndarray:
-    """All of `filters` with zeros around them: float32 [num_functions, num_scales, kernel_size, kernel_size]."""
+    """All of `filters` with zeros around them: float64 [num_functions, num_scales, kernel_size, kernel_size]."""
     margins = [(basis.kernel_size - k) // 2 for k in basis.supports]
     padded = [np.pad(values, ((0, 0), (m, m), (m, m))) for values, m in zip(filters(basis), margins)]
     return np.stack(padded, axis=1)

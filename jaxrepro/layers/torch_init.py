@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jaxrepro.layers.conv import Conv
 
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # U(-b, b), b = 1 / sqrt(fan-in)
+# The same for kernels [h, w, I, O] of transposed convolutions, whose fan-in PyTorch counts over the outputs: h * w * O.
+torch_uniform_transposed = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=-1, out_axis=-2)
 
 
 def torch_bias(fan_in: int) -> nn.initializers.Initializer:

@@ -1,8 +1,9 @@
-"""The convolutional VAE of YOTO, with or without a condition on the loss weights.
+"""The convolutional VAE of YOTO's released code, with or without a condition on the loss weights, and what it shares
+with the reproduction report's (`report_vae`): the config, the condition, the posterior.
 
 model = ConvVAE(VAEConfig())
-variables = model.init(key, images, log_weights, key)
-posterior, output = model.apply(variables, images, log_weights, key)
+variables = model.init(key, images, beta, key)
+posterior, output = model.apply(variables, images, beta, key)
 """
 
 from dataclasses import dataclass
@@ -27,6 +28,13 @@ class Conditioning(StrEnum):
     NONE = "none"
 
 
+class Layout(StrEnum):
+    """Whose network: RELEASE, `ConvVAE`; REPORT, `report_vae.ReportVAE`, as the reproduction's public code has it."""
+
+    RELEASE = "release"
+    REPORT = "report"
+
+
 class Likelihood(StrEnum):
     """GAUSSIAN: mean and std per pixel and channel. BERNOULLI: one logit per pixel and channel."""
 
@@ -46,6 +54,7 @@ class VAEConfig:
     """The VAE. Block n has width * base_channels * 2**n channels. The defaults are the released CIFAR-10 setting.
 
     Attributes:
+      layout: whose network.
       image_shape: (height, width, channels).
       num_blocks: each halves the map, to 4×4 pixels.
       layers_per_block: convolutions.
@@ -53,12 +62,14 @@ class VAEConfig:
       hidden: units of the dense layers.
       latent: numbers of a latent.
       likelihood: of the pixels.
-      kernel_init: "fan_avg" or "fan_in", of the truncated normal initial kernels.
-      conditioning: where the condition enters.
+      kernel_init: "fan_avg" or "fan_in", of the truncated normal initial kernels of the release's layout.
+      last_channels: of the encoder's last convolution in the report's layout; 0 = those of its block.
+      conditioning: where the condition enters; the report's layout knows FILM and NONE.
       condition_input: what the condition is.
       film, film_hidden, film_scale: see `layers.film`.
     """
 
+    layout: Layout = Layout.RELEASE
     image_shape: tuple[int, ...] = (32, 32, 3)
     num_blocks: int = 3
     layers_per_block: int = 2
@@ -68,6 +79,7 @@ class VAEConfig:
     latent: int = 256
     likelihood: Likelihood = Likelihood.GAUSSIAN
     kernel_init: str = "fan_avg"
+    last_channels: int = 0
     conditioning: Conditioning = Conditioning.FILM
     condition_input: ConditionInput = ConditionInput.LOG_WEIGHTS
     film: FiLMKind = FiLMKind.AFFINE
@@ -75,8 +87,10 @@ class VAEConfig:
     film_scale: float = 0.1
 
     def __post_init__(self):
-        for name in ("num_blocks", "layers_per_block", "base_channels", "width", "hidden", "latent", "film_hidden"):
+        for name in ("num_blocks", "layers_per_block", "base_channels", "width", "hidden", "latent"):
             check(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive")
+        for name in ("film_hidden", "last_channels"):
+            check(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must be 0 or more")
         check(len(self.image_shape) == 3, f"image_shape is {self.image_shape}; it must be (height, width, channels)")
         size = 4 * 2**self.num_blocks
         check(
@@ -84,6 +98,11 @@ class VAEConfig:
             f"image_shape is {self.image_shape}; {self.num_blocks} blocks need ({size}, {size}, channels)",
         )
         check(self.kernel_init in ("fan_avg", "fan_in"), f"kernel_init is {self.kernel_init!r}; fan_avg or fan_in")
+        if self.layout == Layout.REPORT:
+            known = self.conditioning in (Conditioning.FILM, Conditioning.NONE)
+            check(known, f"conditioning is {str(self.conditioning)!r}; layout='report' knows 'film' and 'none'")
+        else:
+            check(not self.last_channels, "last_channels needs layout='report'")
 
     def channels(self, block: int) -> int:
         return self.width * self.base_channels * 2**block
@@ -95,19 +114,43 @@ class VAEConfig:
 
 @struct.dataclass
 class Posterior:
-    """q(z|x): mean and std, float32 [B, latent]."""
+    """q(z|x), float32 [B, latent]: mean, std, and the head that the network gave for the latter, as it is."""
 
     mean: jax.Array
     std: jax.Array
+    head: jax.Array
 
 
 SLOPE = 0.3  # of the leaky ReLU inside the convolutional stacks
 DENSE_SLOPE = 0.2  # of the leaky ReLU between dense layers
+REPEATS = 256  # of beta in the report's condition
+dense_init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+
+
+def conv_init(mode: str, *, transposed: bool) -> nn.initializers.Initializer:
+    """Returns the release's initial kernels [h, w, I, O]; TensorFlow takes a transposed one's fan-in from its outputs.
+
+    mode: "fan_in" or "fan_avg".
+    """
+    axes = {"in_axis": -1, "out_axis": -2} if transposed else {}
+    return nn.initializers.variance_scaling(2 / (1 + SLOPE**2), mode, "truncated_normal", **axes)
+
+
+def condition_of(config: VAEConfig, beta: jax.Array) -> jax.Array:
+    """Returns what the networks see of the loss weights (beta, 1): [B, D] from beta [B]."""
+    if config.condition_input == ConditionInput.REPEATED_BETA:
+        return jnp.repeat(beta[:, None], REPEATS, axis=1)
+    return jnp.stack([jnp.log(beta), jnp.zeros_like(beta)], axis=-1)
 
 
 def wide(x: jax.Array) -> jax.Array:
     """Returns x in at least float32: what losses are computed in."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def draw(posterior: Posterior, key: jax.Array) -> jax.Array:
+    """Returns one sample of every latent, float32 [B, latent]."""
+    return posterior.mean + posterior.std * jax.random.normal(key, posterior.mean.shape)
 
 
 def positive(raw: jax.Array) -> jax.Array:
@@ -130,7 +173,7 @@ class Block(nn.Module):
             x = append_channels(x, condition)
         layer = ConvTranspose if self.transposed else Conv
         resampling = c.layers_per_block - 1 if self.transposed else 0
-        init = nn.initializers.variance_scaling(2 / (1 + SLOPE**2), c.kernel_init, "truncated_normal")
+        init = conv_init(c.kernel_init, transposed=self.transposed)
         for i in range(c.layers_per_block):
             strides = (2, 2) if i == resampling else (1, 1)
             x = nn.leaky_relu(x, SLOPE) if i else x
@@ -159,25 +202,18 @@ class ConvVAE(nn.Module):
     def setup(self):
         c = self.config
         blocks = range(c.num_blocks)
-        dense_init = nn.initializers.glorot_uniform()
-        conv_init = nn.initializers.variance_scaling(2 / (1 + SLOPE**2), c.kernel_init, "truncated_normal")
         self.encoder_blocks = [Block(c, n, transposed=False) for n in blocks]
         self.encoder_hidden = nn.Dense(c.hidden, kernel_init=dense_init)
         self.encoder_output = nn.Dense(2 * c.latent, kernel_init=dense_init)
         self.decoder_hidden = nn.Dense(c.hidden, kernel_init=dense_init)
         self.decoder_input = nn.Dense(4 * 4 * c.channels(c.num_blocks - 1), kernel_init=dense_init)
         self.decoder_blocks = [Block(c, n, transposed=True) for n in reversed(blocks)]
-        self.decoder_output = Conv(c.output_channels, (3, 3), padding="SAME", kernel_init=conv_init)
-
-    def condition(self, beta: jax.Array) -> jax.Array:
-        """Returns what the networks see of the loss weights (beta, 1): [B, D] from beta [B]."""
-        if self.config.condition_input == ConditionInput.REPEATED_BETA:
-            return jnp.repeat(beta[:, None], 256, axis=1)
-        return jnp.stack([jnp.log(beta), jnp.zeros_like(beta)], axis=-1)
+        last_init = conv_init(c.kernel_init, transposed=False)
+        self.decoder_output = Conv(c.output_channels, (3, 3), padding="SAME", kernel_init=last_init)
 
     def encode(self, images: jax.Array, beta: jax.Array) -> Posterior:
         """Returns q(z|x). Args: images: float [B, H, W, C] in the model's range; beta: float32 [B]."""
-        condition = self.condition(beta).astype(images.dtype)
+        condition = condition_of(self.config, beta).astype(images.dtype)
         x = images
         if self.config.conditioning == Conditioning.CONCAT_INPUT:
             x = append_channels(x, condition)
@@ -185,11 +221,11 @@ class ConvVAE(nn.Module):
             x = block(nn.leaky_relu(x, SLOPE) if n else x, condition)
         x = self.encoder_hidden(x.reshape(len(x), -1))
         mean, raw = jnp.split(wide(self.encoder_output(nn.leaky_relu(x, DENSE_SLOPE))), 2, axis=-1)
-        return Posterior(mean, positive(raw))
+        return Posterior(mean, positive(raw), raw)
 
     def decode(self, z: jax.Array, beta: jax.Array) -> jax.Array:
         """Returns the likelihood's raw parameters, float32 [B, H, W, output_channels], of z [B, latent], beta [B]."""
-        condition = self.condition(beta).astype(z.dtype)
+        condition = condition_of(self.config, beta).astype(z.dtype)
         x = z
         if self.config.conditioning == Conditioning.CONCAT_INPUT:
             x = append_channels(x, condition)
@@ -202,8 +238,7 @@ class ConvVAE(nn.Module):
     def __call__(self, images: jax.Array, beta: jax.Array, key: jax.Array) -> tuple[Posterior, jax.Array]:
         """Returns (posterior, raw output) for one posterior sample."""
         posterior = self.encode(images, beta)
-        z = posterior.mean + posterior.std * jax.random.normal(key, posterior.mean.shape)
-        return posterior, self.decode(z.astype(images.dtype), beta)
+        return posterior, self.decode(draw(posterior, key).astype(images.dtype), beta)
 
 
 def output_mean(config: VAEConfig, output: jax.Array) -> jax.Array:

@@ -19,12 +19,14 @@ MAX_PANELS = 24
 def draw_curves(curves: Mapping[str, Mapping[str, Curve]]) -> "Figure | None":
     """Draws small multiples of `runs.read_curves`; None when there is nothing to draw.
 
+    Metrics that are measured once are no curves and stand in the table of final metrics, unless there are no others.
     A panel has a logarithmic axis when its values are positive and span more than two decades. With several seeds the
     line is their mean and the band ± one sample standard deviation. What is not finite leaves a gap.
     """
     from matplotlib.figure import Figure
 
-    names = [name for name in curves if name not in NOT_CURVES][:MAX_PANELS]
+    names = [name for name in curves if name not in NOT_CURVES]
+    names = ([n for n in names if any(len(c.steps) > 1 for c in curves[n].values())] or names)[:MAX_PANELS]
     if not names:
         return None
     names.sort(key=lambda name: name != "loss")

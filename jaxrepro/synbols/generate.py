@@ -315,19 +315,21 @@ def shard_rows(num_samples: int, shard: tuple[int, int]) -> tuple[int, int]:
 
 
 def columns_task(
-    recipe: Recipe, made: Dataset | None, classes: tuple[Sequence[str], Sequence[str]]
+    recipe: Recipe, made: Dataset | None, classes: tuple[Sequence[str], Sequence[str]], derive: Callable | None = None
 ) -> Callable[[int, int], dict[str, np.ndarray]]:
     """Returns `(start, stop) -> columns`: image, mask and those of `attribute_columns`; a task for `parallel.run`.
 
     Args:
       made: the recipe's dataset, if it is at hand.
       classes: symbols and font names, in the order of their numbers.
+      derive: `(masks [B, …], attributes) -> further columns`, which need not keep the masks.
     """
     made = made or recipe.load()
 
     def task(start: int, stop: int) -> dict[str, np.ndarray]:
         image, mask, attributes = render_arrays(made, recipe.seed, range(start, stop))
-        return {"image": image, "mask": mask, **attribute_columns(attributes, *classes)}
+        further = derive(mask, attributes) if derive else {}
+        return {"image": image, "mask": mask, **attribute_columns(attributes, *classes), **further}
 
     return task
 

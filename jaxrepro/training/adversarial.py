@@ -82,6 +82,37 @@ class State:
     fixed_latents: jax.Array
 
 
+def begin(
+    variables: Mapping[str, Mapping[str, Any]],
+    init: Callable[[Any], Any],
+    fixed_latents: jax.Array,
+    given: Mapping[str, Any],
+) -> State:
+    """Returns the state of step 0; its latest losses and scores are those of an undecided discriminator.
+
+    Args:
+      variables: {"generator", "discriminator"}, each {"params", "batch_stats"}.
+      init: of the optimizer.
+      given: parameters in place of those in `variables`, or {}.
+    """
+    players = {
+        name: Player(**v | ({"params": given[name]} if given else {}), opt_state=init(v["params"]))
+        for name, v in variables.items()
+    }
+    undecided, half = losses.cross_entropy(jnp.zeros(1), True), jnp.float32(0.5)
+    return State(
+        **players,
+        losses={name: LossStatistics.empty() for name in players},
+        latest={
+            "loss_discriminator": 2 * undecided,
+            "loss_generator": undecided,
+            "real_score": half,
+            "fake_score": half,
+        },
+        fixed_latents=fixed_latents,
+    )
+
+
 def train_pass(apply: Apply, params: Any, batch_stats: Any, *inputs: jax.Array | None) -> tuple[jax.Array, Any]:
     """Returns (output normalised by the batch, new running statistics)."""
     variables = {"params": params, "batch_stats": batch_stats}

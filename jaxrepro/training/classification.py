@@ -54,6 +54,9 @@ class Task:
       plateau: the rule of the optimizer's plateau, None for other schedules.
       select_by: the validation metric whose lowest value chooses the best weights, "loss" or "error".
       weights: `step -> float32 [B]` of mean 1, weights of a training batch's rows; None counts all equally.
+      micro_batches: portions of a training batch, which they must divide, that are computed one after the other, their
+        gradients averaged: a step then takes the memory of one. Each is normalised by its own statistics (a batch of
+        128 in four portions like one of 32), and the running ones take the mean of what each would have made of them.
     """
 
     network: nn.Module
@@ -65,6 +68,7 @@ class Task:
     plateau: PlateauConfig | None = None
     select_by: str = "loss"
     weights: Callable[[jax.Array], jax.Array] | None = None
+    micro_batches: int = 1
 
 
 @struct.dataclass
@@ -130,6 +134,32 @@ def loss(task: Task, params: Any, batch_stats: Any, batch: Mapping, weights: jax
     return losses.mean(), (changed.get("batch_stats", {}), {k: Mean.of(v) for k, v in metrics.items()})
 
 
+def gradient(task: Task, params: Any, batch_stats: Any, batch: Mapping, weights: jax.Array | None, key: jax.Array):
+    """Returns (gradients, (new batch statistics, metrics)) of `loss`, portion by portion where the task says so."""
+
+    def of(batch, weights, key):
+        return jax.grad(lambda p: loss(task, p, batch_stats, batch, weights, key), has_aux=True)(params)
+
+    count, size = task.micro_batches, len(batch["label"])
+    if count == 1:
+        return of(batch, weights, key)
+    # [B, ...] to [count, B / count, ...], every portion spread over the batch, so that devices keep their share of it.
+    rows = (dict(batch), weights)
+    rows = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(size // count, count, *a.shape[1:]), 1, 0), rows)
+
+    def portion(i):
+        (portion_batch, portion_weights) = jax.tree.map(lambda a: a[i], rows)
+        grads, (stats, metrics) = of(portion_batch, portion_weights, jax.random.fold_in(key, i))
+        return jax.tree.map(lambda a: a / count, (grads, stats)), metrics
+
+    def body(i, total):
+        return jax.tree.map(jnp.add, total, portion(i))
+
+    zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(portion, 0))
+    (grads, stats), metrics = jax.lax.fori_loop(0, count, body, zero)
+    return grads, (stats, metrics)
+
+
 def train_step(task: Task, state: Classifier, batch: Mapping, context: Context) -> tuple[Classifier, dict[str, Any]]:
     """Returns (state, metrics) after one step; the state stays as it is once its plateau has stopped.
 
@@ -140,8 +170,7 @@ def train_step(task: Task, state: Classifier, batch: Mapping, context: Context) 
     rate = task.optimizer.rate(context.step, state.plateau.num_reductions if state.plateau else 0)
     params, batch_stats = state.variables["params"], state.variables["batch_stats"]
     weights = task.weights(context.step) if task.weights else None
-    gradient = jax.grad(lambda p: loss(task, p, batch_stats, batch, weights, context.key), has_aux=True)
-    grads, (batch_stats, metrics) = gradient(params)
+    grads, (batch_stats, metrics) = gradient(task, params, batch_stats, batch, weights, context.key)
     params, opt_state = task.optimizer.descend(grads, state.opt_state, params, rate)
     new = state.replace(variables={"params": params, "batch_stats": batch_stats}, opt_state=opt_state)
     if state.plateau:  # one seed of several may be done before the others: its weights wait as they are

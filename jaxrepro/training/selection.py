@@ -27,8 +27,8 @@ def start(candidate: Any) -> Best:
     return Best(jnp.float32(LARGEST), candidate)
 
 
-def keep_lowest(best: Best, candidate: Any, value: jax.Array) -> Best:
-    """Returns the state with `candidate` kept where its value is lower; NaN never is."""
-    better = value < best.value
+def keep_lowest(best: Best, candidate: Any, value: jax.Array, *, or_equal: bool = False) -> Best:
+    """Returns the state with `candidate` kept where its value is lower, or equal if asked for; NaN never is."""
+    better = value <= best.value if or_equal else value < best.value
     kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), candidate, best.kept)
     return Best(jnp.where(better, value, best.value), kept)

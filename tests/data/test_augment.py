@@ -27,6 +27,7 @@ OPERATIONS = {
     "crop": functools.partial(augment.random_crop, size=10, padding=2),
     "flip": augment.random_flip,
     "zoom": functools.partial(augment.random_zoom, low=0.5, high=1.5),
+    "cutout": functools.partial(augment.random_cutout, size=5),
 }
 OPERATIONS = {name: jax.jit(operation) for name, operation in OPERATIONS.items()}
 
@@ -59,6 +60,22 @@ def test_a_vmapped_axis_of_keys_gives_what_each_key_gives_alone(name):
     together = jax.vmap(OPERATIONS[name], in_axes=(0, None))(keys, images)
     for key, out in zip(keys, together):
         np.testing.assert_allclose(out, OPERATIONS[name](key, images), atol=1e-5)  # a warp of a map computed in float32
+
+
+def test_a_cutout_is_one_square_that_the_border_cuts_off():
+    ones = np.ones((400, 9, 8, 2), np.float32)
+    out = np.asarray(augment.random_cutout(KEY, ones, 4))
+    corners = set()
+    for image in out:
+        assert set(np.unique(image)) <= {0.0, 1.0}
+        rows, columns = (np.flatnonzero((image[..., 0] == 0).any(axis)) for axis in (1, 0))
+        assert (image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 0).all()
+        assert (image == 0).sum() == 2 * len(rows) * len(columns)
+        assert 2 <= len(rows) <= 4
+        corners.add((rows[0], columns[0], len(rows), len(columns)))
+    assert len(corners) > 60  # of 72 centres
+    whole = np.asarray(augment.random_cutout(KEY, ones, 18))
+    assert (whole == 0).all()
 
 
 def test_a_crop_is_a_window_of_the_padded_image():

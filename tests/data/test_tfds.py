@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tiny_tfds
 
-import launch
 from jaxrepro.data import known, load_dataset, tfds_download
 from jaxrepro.errors import UserError
 
@@ -177,9 +176,35 @@ def test_an_unknown_dataset_suggests_the_nearest_name(empty_data_dir):
         load_dataset("tfds:cifar01")
 
 
-def run_launcher(*arguments):
-    launch.FLAGS.unparse_flags()  # absl's flags are global: forget those of the test before
-    return launch.main(["launch.py", *arguments])
+def test_pictures_of_different_sizes_are_scaled_and_cut_to_one(empty_data_dir, monkeypatch):
+    tiny_tfds.write_lsun(empty_data_dir / "tfds")
+    with pytest.raises(UserError, match=r"differ in size; .*tfds:lsun/church_outdoor\?size=64"):
+        load_dataset("tfds:lsun/church_outdoor")
+    for limit in (2**30, 0):  # decoded at once, and row by row
+        monkeypatch.setattr("jaxrepro.data.tfds._CACHE_LIMIT_BYTES", limit)
+        splits = load_dataset("tfds:lsun/church_outdoor?size=32")
+        assert {name: table.num_rows for name, table in splits.items()} == {"train": 12, "valid": 5}
+        images = splits["train"].arrays()["image"]
+        assert images.shape == (12, 32, 32, 3)
+        assert (images[:, :14] < 20).all()
+        assert (images[:, 18:] > 180).all()
+
+
+def test_features_inside_features_are_columns_by_their_own_names(empty_data_dir):
+    tiny_tfds.write_celeb_a(empty_data_dir / "tfds")
+    table = load_dataset("tfds:celeb_a?size=16")["valid"]
+    assert list(table.columns) == ["image", "Male", "Smiling", "nose_x"]
+    rows = table.arrays()
+    np.testing.assert_array_equal(rows["Smiling"], rows["nose_x"] % 2)
+    np.testing.assert_array_equal(rows["Male"], rows["nose_x"] // 2 % 2)
+    assert rows["Smiling"].dtype == bool
+    bright = rows["image"][:, 12:, 0, 1].mean(1) > 128
+    np.testing.assert_array_equal(bright, rows["Smiling"])
+
+
+def test_a_size_of_zero_is_refused(empty_data_dir):
+    with pytest.raises(UserError, match="at least 1"):
+        load_dataset("tfds:cifar10?size=0")
 
 
 @pytest.mark.slow
@@ -187,13 +212,13 @@ def test_the_paper_config_trains_on_a_prepared_copy_from_the_command_line(copy, 
     full_size = {"data.source": "tfds:cifar10", "model.image_shape": "(32,32,3)", "model.num_blocks": 3}
     changes = full_size | {"train.duration": "3 steps"}
     words = launching.command(tmp_path / "run", changes, config="configs/yoto_cifar.py")
-    assert run_launcher(*words[2:]) == 0
+    assert launching.call_main(*words[2:]).returncode == 0
     assert launching.results(tmp_path / "run")["step"] == 3
 
 
-def test_the_launcher_reports_an_unreachable_download_in_one_line(empty_data_dir, no_network, tmp_path, capsys):
-    assert run_launcher("--config=configs/yoto_cifar.py", f"--workdir={tmp_path / 'run'}") == 2
-    printed = capsys.readouterr().err
-    assert printed.count("\n") == 1
-    assert str(empty_data_dir / "tfds") in printed
-    assert "python launch.py --config=configs/yoto_cifar.py:smoke" in printed
+def test_the_launcher_reports_an_unreachable_download_in_one_line(empty_data_dir, no_network, tmp_path):
+    done = launching.call_main("--config=configs/yoto_cifar.py", f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert str(empty_data_dir / "tfds") in done.stderr
+    assert "python launch.py --config=configs/yoto_cifar.py:smoke" in done.stderr

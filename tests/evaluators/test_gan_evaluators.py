@@ -9,7 +9,7 @@ import pytest
 from contexts import at_end
 
 from jaxrepro.errors import UserError
-from jaxrepro.evaluators import classifier, features, latents, losses_table, samples
+from jaxrepro.evaluators import classifier, features, few_labels, latents, losses_table, memorisation, samples
 from jaxrepro.experiment import When
 from jaxrepro.layers.guided import guided_leaky_relu
 from jaxrepro.training.batched import map_batches
@@ -58,10 +58,34 @@ def test_diversity_is_1_for_data_and_0_for_a_collapsed_generator():
 def test_a_generator_that_copies_is_found_out():
     train, test = images(150), images(150, seed=1)
     copies = sampler(lambda state, z, labels: jnp.asarray(train)[: len(z)])
-    evaluator = samples.memorisation(copies, train, test, num_samples=100, split="test", when=END)
-    metrics = evaluator.fn(None, evaluator.arrays, at_end()).metrics
-    assert metrics["train_distance"] < 0.01
-    assert metrics["train_distance_of_test"] > 1
+    searched = memorisation.Searched(150, lambda rows: train[rows], 150)
+    evaluator = memorisation.memorisation(copies, searched, test, num_samples=100, split="test", when=END)
+    found = evaluator.fn(None, evaluator.arrays, at_end())
+    assert found.metrics["train_distance"] < 0.01
+    assert found.metrics["train_distance_of_test"] > 1
+    assert found.metrics["share_searched"] == 1
+    assert "all 150 searched" in found.pictures["nearest_training_images"].get_suptitle()
+
+
+def test_a_copy_is_found_anywhere_in_the_training_set_which_is_read_in_blocks():
+    queries, references = images(5), images(23, seed=1)
+    references[22] = queries[3]
+    expected = samples.nearest(queries, references, 3)
+    seen = []
+
+    def take(rows):
+        seen.append(rows)
+        return references[rows]
+
+    found = memorisation.nearest_of_all(queries, memorisation.Searched(23, take, 23), 3, block_size=10)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
+    np.testing.assert_array_equal(found[1], expected[1])
+    assert found[1][3, 0] == 22
+    assert [len(rows) for rows in seen] == [10, 10, 10]
+
+
+def test_a_search_of_a_part_of_the_training_set_says_so():
+    assert memorisation.Searched(10_000, None, 50_000).title == "10,000 of 50,000 searched, 20 %"
 
 
 def test_a_grid_holds_every_image_at_its_place():
@@ -91,6 +115,16 @@ def test_exemplars_are_the_samples_that_fulfil_all_conditions_best():
         latents.concept_columns(["lable=1"], ["label", "image"])
 
 
+def test_concepts_are_those_of_the_config_or_the_smiling_women_where_the_data_has_them():
+    faces = ["image", "Male", "Smiling"]
+    assert latents.concepts_of(latents.ArithmeticConfig(), faces) == latents.FACES
+    assert latents.concept_columns(latents.FACES, faces) == ["Smiling", "Male"]
+    assert latents.concepts_of(latents.ArithmeticConfig(), ["image", "label"]) == ()
+    assert latents.concepts_of(latents.ArithmeticConfig(by_default=False), faces) == ()
+    own = ("Male=1", "Male=0", "Smiling=1")
+    assert latents.concepts_of(latents.ArithmeticConfig(concepts=own), faces) == own
+
+
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_arithmetic_generates_a_minus_b_plus_c(by_hand):
     """The picture's grey is the first latent, so the result's is predictable."""
@@ -103,7 +137,7 @@ def test_arithmetic_generates_a_minus_b_plus_c(by_hand):
     seen = []
 
     def generate(state, latents, labels):
-        seen.append(latents)
+        jax.debug.callback(seen.append, latents, ordered=True)
         return s.generate(state, latents, labels)
 
     def judge(images):
@@ -112,20 +146,17 @@ def test_arithmetic_generates_a_minus_b_plus_c(by_hand):
             probabilities[chosen, concept] = 1
         return {"label": probabilities}
 
-    config = latents.ArithmeticConfig(
+    evaluator = latents.arithmetic(
+        samples.Sampler(s.draw, generate, s.fixed),
+        lambda: judge,
         indices=tuple(int(i) for i in rows.ravel()) if by_hand else (),
         concepts=() if by_hand else ("label=0", "label=1", "label=2"),
+        num_samples=200,
+        split="test",
+        when=END,
     )
-    with jax.disable_jit():
-        evaluator = latents.arithmetic(
-            samples.Sampler(s.draw, generate, s.fixed),
-            lambda: judge,
-            config=config,
-            num_samples=200,
-            split="test",
-            when=END,
-        )
-        found = evaluator.fn(None, None, at_end())
+    found = evaluator.fn(None, None, at_end())
+    jax.effects_barrier()
     assert set(found.pictures) == {"numbered_samples", "arithmetic"}
     results = np.asarray(seen[-1])
     np.testing.assert_allclose(results[0, 0], a - b + c, atol=1e-5)
@@ -185,6 +216,56 @@ def test_the_table_has_a_row_per_extractor_and_separable_features_win():
     assert values["DCGAN features + L2-SVM", "CIFAR-10 test"] == 100
     assert values["pixels + L2-SVM", "CIFAR-10 test"] < 80
     assert {r.unit for r in found.records} == {"percent"}
+
+
+def test_few_labels_are_drawn_evenly_and_the_error_is_the_mean_over_draws(monkeypatch):
+    monkeypatch.setattr(few_labels, "NUM_CHOOSING", 2)
+    monkeypatch.setattr(few_labels, "NUM_DRAWS", 3)
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    pictures = rng.integers(0, 20, (120, 4, 4, 1), np.uint8)
+    pictures[np.arange(120), 0, labels, 0] = 200  # the class shows in one pixel
+    wrong = np.where(np.arange(120) % 10 == 0, (labels + 1) % 3, labels)
+    parts = [features.Labelled(pictures[s], values[s]) for s, values in ((slice(60), labels), (slice(60, 120), wrong))]
+    extractor = features.Extractor(
+        "DCGAN features + L2-SVM", lambda state: jnp.float32(state), lambda v, x: v * x.reshape(len(x), -1) / 255.0
+    )
+    evaluator = few_labels.few_labels(
+        [extractor],
+        *parts,
+        parts[0],
+        num_labels=12,
+        name="SVHN",
+        grid=(1e-6, 1.0),
+        batch_size=30,
+        split="test",
+        when=END,
+    )
+    found = evaluator.fn(1.0, evaluator.arrays, at_end())
+    (record,) = found.records
+    assert (record.table, record.row, record.column, record.metric) == (
+        "table2",
+        "DCGAN + L2-SVM",
+        "SVHN 12 labels",
+        "error",
+    )
+    assert record.value == pytest.approx(10), "a tenth of the test labels is wrong"
+    assert found.metrics == {
+        "dcgan_features/error": pytest.approx(10),
+        "dcgan_features/error_spread": pytest.approx(0, abs=1e-4),
+        "dcgan_features/c": 1e-6,  # the smallest of equally good ones
+    }
+    rows = few_labels.draw_labels(labels, 12, 0)
+    assert list(np.bincount(labels[rows])) == [4, 4, 4]
+    assert len(set(rows)) == 12
+    assert set(rows) != set(few_labels.draw_labels(labels, 12, 1))
+    with pytest.raises(UserError, match="multiple of the 3 classes, and at most 120"):
+        few_labels.draw_labels(labels, 13, 0)
+
+
+def test_c_is_the_one_with_the_least_mean_error():
+    errors = {(0, 1e-3): 4.0, (1, 1e-3): 2.0, (0, 1e-2): 1.0, (1, 1e-2): 4.0, (0, 1e-1): 2.5, (1, 1e-1): 2.5}
+    assert few_labels.choose_c(lambda draw, c, on: errors[draw, c], (0, 1), (1e-3, 1e-2, 1e-1)) == 1e-2
 
 
 def test_guided_backpropagation_passes_positive_gradients_through_positive_inputs_only():

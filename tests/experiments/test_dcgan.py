@@ -77,7 +77,7 @@ def test_two_steps_equal_a_second_implementation_of_networks_losses_and_optimize
         np.testing.assert_allclose(metrics["loss_generator"], loss_g, rtol=1e-5)
         np.testing.assert_allclose(metrics["learning_rate"], config.optim.lr, rtol=1e-6)
         jax.tree.map(
-            functools.partial(np.testing.assert_allclose, atol=5e-6), params_of(state), params
+            functools.partial(np.testing.assert_allclose, atol=2e-5), params_of(state), params
         )  # a step is 2e-4, and Adam makes much of the rounding of small gradients
 
 
@@ -249,6 +249,7 @@ POINTS = config_file.sweep_points("configs/dcgan_ablations.py:report")
 SMALL = {"model.base_width": 1, "train.batch_size": 4}
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize("point", POINTS, ids=lambda p: p["row"])
 def test_every_modification_is_one_named_change_that_builds(point):
     config, baseline = ablation(point, **SMALL), ablation({}, **SMALL)
@@ -284,6 +285,7 @@ def test_the_rows_are_those_of_the_reports_table():
     assert {p["row"] for p in POINTS} == published | {"Baseline"}
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize(
     "preset", ["paper", "report", "imagenet", "svhn", "mnist", "lsun_bedroom", "lsun_church", "smoke"]
 )

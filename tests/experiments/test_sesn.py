@@ -1,6 +1,7 @@
 """The MNIST-scale protocol: schedule, realisations, the best epoch, resuming; on networks of a few channels."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -23,9 +24,9 @@ from jaxrepro.config import (
 )
 from jaxrepro.data import mnist_scale
 from jaxrepro.errors import UserError
-from jaxrepro.evaluators import equivariance
+from jaxrepro.evaluators import equivariance, scale_error
 from jaxrepro.experiments import sesn
-from jaxrepro.models.scale.methods import COLUMNS, MODELS
+from jaxrepro.models.scale.methods import COLUMNS, MODELS, make_model
 from jaxrepro.report.papers.sesn import partner
 from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.precision import apply_in
@@ -46,7 +47,7 @@ def tiny(**changes):
         "optim": OptimConfig(lr=0.01, schedule="drops", drops=("50%", "75%")),
         "data": DataConfig(source="mnist5k"),
         "realisation": sesn.RealisationConfig(num_train=120, num_valid=40, num_test=50),
-        "model": sesn.MethodsConfig(method="CNN", channels=(2, 2, 2), hidden=4, dropout=0.2),
+        "model": sesn.MethodsConfig(method="CNN", channels=(3, 3, 3), hidden=4, dropout=0.2),
         "augment": sesn.AugmentConfig(zoom=(0.5, 2.0)),
         "eval": EvalConfig(every="1 epochs", batch_size=32),
         "log": LogConfig(every="1 epochs"),
@@ -64,11 +65,23 @@ def finished(tmp_path_factory):
     return workdir, loop.train(config, experiment, workdir), experiment
 
 
+@pytest.fixture(scope="module")
+def first(finished):
+    """The state that the run began with."""
+    return jax.jit(finished[2].init, compiler_options=QUICK_COMPILE)(at(), ())["cnn"]
+
+
+@pytest.fixture(scope="module")
+def validate(finished):
+    """The validation of the run: (state, arrays, context) -> (state, metrics)."""
+    return jax.jit(finished[2].transitions[0].fn, compiler_options=QUICK_COMPILE)
+
+
 def test_the_learning_rate_drops_tenfold_after_epochs_20_and_40():
     config = config_of()
     steps_per_epoch = 79  # of 10,000 images in batches of 128, the last of 16
     total = 60 * steps_per_epoch
-    task = sesn.make_tasks(config, total, steps_per_epoch)["sesn_scalar"]
+    task = sesn.make_rivals(config, total, steps_per_epoch).tasks["SESN Scalar"]
     rates = jax.jit(jax.vmap(task.optimizer.rate))(jnp.arange(total))
     np.testing.assert_allclose(rates, 0.01 * np.repeat([1.0, 0.1, 0.01], 20 * steps_per_epoch), rtol=1e-5)
 
@@ -146,11 +159,9 @@ def test_every_seed_is_validated_on_its_own_realisation():
         np.testing.assert_allclose([metrics["error"], after["cnn"].best.value], expected, atol=1e-4)
 
 
-def test_the_best_epoch_is_kept_only_when_it_is_strictly_better(finished):
+def test_the_best_epoch_is_kept_only_when_it_is_strictly_better(finished, first, validate):
     (validation,) = finished[2].transitions
-    first = jax.jit(finished[2].init, compiler_options=QUICK_COMPILE)(at(), ())["cnn"]
     other = first.replace(variables=jax.tree.map(lambda a: a + 1, first.variables))
-    validate = jax.jit(validation.fn, compiler_options=QUICK_COMPILE)
     error = float(validate({"cnn": other}, validation.arrays, at(8))[1]["error"])
     for before, kept, after in ((error - 1, first, error - 1), (error, first, error), (error + 1, other, error)):
         state = {"cnn": other.replace(best=first.best.replace(value=jnp.float32(before)))}
@@ -175,24 +186,21 @@ def test_a_run_tests_the_parameters_of_its_best_epoch_once(finished):
     np.testing.assert_allclose(found["value"], expected, atol=1e-4)
 
 
-def test_the_test_takes_the_last_epoch_into_account(finished):
+def test_the_test_takes_the_last_epoch_into_account(finished, first, validate):
     """At the last step the validation comes before the test."""
     workdir, _, experiment = finished
     (validation,), (test,) = experiment.transitions, experiment.evaluators
     assert validation.before_evaluation
     assert validation.when.next(48, 50) == 50
-    state = jax.jit(experiment.init, compiler_options=QUICK_COMPILE)(at(), ())
-    first = state["cnn"].variables
     trained = nest(checkpoint_of(workdir, "variables"))
-    validate = jax.jit(validation.fn, compiler_options=QUICK_COMPILE)
 
     def error(value):
-        mixed = state["cnn"].replace(variables=trained, best=state["cnn"].best.replace(value=jnp.float32(value)))
+        mixed = first.replace(variables=trained, best=first.best.replace(value=jnp.float32(value)))
         after, _ = validate({"cnn": mixed}, validation.arrays, at(32))
         return test.fn(after, test.arrays, at_end(32)).metrics["error"]
 
     images, labels = (test.arrays[k][0] for k in ("image", "label"))
-    expected = [100 * (1 - slow_accuracy(v, images, labels)) for v in (trained, first)]
+    expected = [100 * (1 - slow_accuracy(v, images, labels)) for v in (trained, first.variables)]
     assert expected[0] != expected[1]
     np.testing.assert_allclose([error(LARGEST), error(-1)], expected, atol=1e-4)
 
@@ -223,12 +231,17 @@ def nest(flat):
     return nested
 
 
+@functools.cache
+def predictor():
+    """Returns CNN's logits as a function of (variables, images)."""
+    network = sesn.networks(tiny())["cnn"]
+    return jax.jit(lambda variables, images: network.apply(variables, images, False), compiler_options=QUICK_COMPILE)
+
+
 def slow_accuracy(variables, images, labels):
     """Accuracy of CNN's variables, image by image."""
-    network = sesn.networks(tiny())["cnn"]
-    predict = jax.jit(lambda x: network.apply(variables, x, False))
     right = [
-        int(predict((image[None] / 255 - 0.0607) / 0.2161).argmax()) == label
+        int(predictor()(variables, (image[None] / 255 - 0.0607) / 0.2161).argmax()) == label
         for image, label in zip(images.astype(np.float32), labels, strict=True)
     ]
     return np.mean(right)
@@ -254,6 +267,25 @@ def test_a_run_leaves_records_of_the_equivariance_error_and_the_picture(finished
     assert {r["metric"] for r in curve} == {"stage 1", "stage 2"}
     assert all(0 < r["value"] < np.inf for r in curve)
     assert (workdir / "figures" / "feature_maps.png").stat().st_size > 10_000
+
+
+def test_a_run_leaves_its_test_error_by_the_scale_of_the_digits(finished):
+    _, results, experiment = finished
+    curve = [r for r in results.records if r["table"] == "error by scale"]
+    assert len(curve) == scale_error.BINS
+    scales = experiment.evaluators[0].arrays["scale"][0]
+    edges = np.linspace(scales.min(), scales.max(), scale_error.BINS + 1)
+    counts, _ = np.histogram(scales, edges)
+    whole = next(r["value"] for r in results.records if r["metric"] == "error" and r["table"] == "table2")
+    np.testing.assert_allclose(np.average([r["value"] for r in curve], weights=counts), whole, rtol=1e-5)
+    assert float(curve[0]["column"].removeprefix("scale ")) == pytest.approx((edges[0] + edges[1]) / 2, abs=0.01)
+
+
+def test_the_control_of_the_equivariance_error_has_the_filters_of_one_scale():
+    control, model = (make_model(m, 28, channels=(2, 2, 2)) for m in ("SESN Vector, one scale", "SESN Vector"))
+    assert control.basis.scales == model.basis.scales[:1]
+    shapes = [jax.eval_shape(lambda n=n: n.init(KEY, jnp.zeros((1, 28, 28, 1)), False)) for n in (control, model)]
+    assert jax.tree.map(jnp.shape, shapes[0]) == jax.tree.map(jnp.shape, shapes[1])
 
 
 def test_only_training_images_are_zoomed():

@@ -1,31 +1,23 @@
 """Evaluating an unfinished run does not make it look finished."""
 
-import signal
-import subprocess
-import time
-
 import launching
-import pytest
+
+from jaxrepro import loop
 
 
-@pytest.mark.slow
-def test_an_evaluated_unfinished_run_goes_on_training(tmp_path):
+def test_an_evaluated_unfinished_run_goes_on_training(tmp_path, monkeypatch):
     workdir = tmp_path / "run"
-    changes = {"train.duration": "400 steps", "checkpoint.every": "10 steps"}
-    process = subprocess.Popen(
-        launching.command(workdir, changes), cwd=launching.ROOT, env=launching.environment(), stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not list((workdir / "checkpoints").glob("[1-9]*[0-9]")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 75
-    done = launching.launch(workdir, changes, "--mode=eval")
+    changes = {"train.duration": "40 steps", "checkpoint.every": "10 steps", "eval.every": "end"}
+    asked = iter([False, True])  # to stop, after the second call of ten steps
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Interrupt, "agreed", lambda self: next(asked))
+        assert launching.run_here(workdir, changes).returncode == 75
+    done = launching.run_here(workdir, changes, "--mode=eval")
     assert done.returncode == 0, done.stderr
     assert (workdir / "evaluation.json").exists()
     assert not (workdir / "results.json").exists()
-    done = launching.launch(workdir, changes)
-    assert "resuming at step" in done.stderr, done.stderr
-    assert launching.results(workdir)["step"] == 400
+    done = launching.run_here(workdir, changes)
+    assert "resuming at step 20" in done.stderr, done.stderr
+    assert launching.results(workdir)["step"] == 40
     assert len(launching.results(workdir)["data_digest"]) == 8
     assert not (workdir / "evaluation.json").exists()

@@ -80,7 +80,7 @@ def test_a_full_disk_leaves_no_temporary_file(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [1, 8])
 def test_a_run_on_a_full_disk_is_one_line_and_goes_on_when_there_is_room_again(tmp_path, kilobytes):
-    whole = launching.launch(tmp_path / "whole")  # fills the caches, too
+    whole = launching.run_process(tmp_path / "whole")  # fills the caches, too
     assert whole.returncode == 0, whole.stderr
     # A limit on the size of files is what the system offers for a full disk without one.
     command = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash", *launching.command(tmp_path / "run")]
@@ -88,7 +88,7 @@ def test_a_run_on_a_full_disk_is_one_line_and_goes_on_when_there_is_room_again(t
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
-    done = launching.launch(tmp_path / "run")
+    done = launching.run_process(tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import launching
 import numpy as np
 import pytest
 import toy
@@ -315,14 +316,13 @@ def test_an_early_stop_counts_as_finished_and_a_shorter_run_is_another_length(tm
         ("import sys\nsys.exit(3)\n", "line 2: SystemExit: 3"),
     ],
 )
-def test_a_broken_config_file_is_named_with_its_line(tmp_path, capsys, text, message):
+def test_a_broken_config_file_is_named_with_its_line(tmp_path, text, message):
     path = tmp_path / "broken.py"
     path.write_text(text)
-    launch.FLAGS.unparse_flags()
-    assert launch.main(["launch.py", f"--config={path}"]) == 2
-    printed = capsys.readouterr().err
-    assert message in printed
-    assert printed.count("\n") == 1
+    done = launching.call_main(f"--config={path}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_full_disk_or_a_folder_that_may_not_be_written_is_one_line(monkeypatch, capsys):

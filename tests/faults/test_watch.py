@@ -1,5 +1,6 @@
 """The parent of a run of several processes passes on what is printed, and says in one line that another was lost."""
 
+import os
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import launching
 import pytest
 
 from jaxrepro.cluster import Distributed, several
+from jaxrepro.watch import watch
 
 DEATH = """E1126 03:12:35.223305   14385 coordination_service.cc:1549] Use error polling: UNAVAILABLE: unhealthy tasks:
 1
@@ -55,3 +57,9 @@ def test_one_process_is_not_watched(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "4")
     assert several(Distributed.AUTO, None)
     assert not several(Distributed.OFF, None)
+
+
+def test_a_process_that_has_jax_goes_on_unwatched(monkeypatch):
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked"))
+    assert "jax" in sys.modules
+    assert watch() is None

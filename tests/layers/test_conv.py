@@ -10,6 +10,7 @@ import launching
 import numpy as np
 import pytest
 from jax import lax
+from slow_maps import quickly
 
 from jaxrepro.layers import Conv, ConvTranspose, conv, conv2d, conv_transpose2d
 
@@ -138,7 +139,7 @@ def test_gradients_inside_a_scan_equal_those_outside():
     x, kernel = draw(4, 8, 8, 3), draw(3, 3, 3, 8, seed=1)
     step = lambda w: w - 0.01 * jax.grad(lambda w: jnp.sum(conv2d(x, w, 2) ** 2))(w)  # noqa: E731
     inside = jax.jit(lambda w: lax.scan(lambda w, _: (step(w), None), w, length=3)[0])(kernel)
-    assert_close(inside, step(step(step(kernel))))
+    assert_close(inside, jax.jit(lambda w: step(step(step(w))))(kernel))
 
 
 @pytest.mark.parametrize(("kernel_size", "channels"), [(3, 64), (9, 8), (3, 4)])
@@ -167,11 +168,9 @@ def test_bfloat16_is_summed_in_float32(kernel_size, channels):
 )  # fmt: skip
 def test_modules_share_parameters_and_results_with_flax(ours, theirs):
     x = draw(2, 8, 7, 4)
-    variables = theirs.init(jax.random.key(0), x)
-    mine = ours.init(jax.random.key(0), x)
+    variables, mine = (quickly(module.init, jax.random.key(0), x) for module in (theirs, ours))
     jax.tree.map(np.testing.assert_array_equal, variables, mine)
-    expected = theirs.apply(variables, x)
-    actual = ours.apply(variables, x)
+    expected, actual = (quickly(module.apply, variables, x) for module in (theirs, ours))
     assert actual.dtype == expected.dtype
     tolerance = 1e-2 if actual.dtype == jnp.bfloat16 else 2e-5
     assert_close(actual.astype(jnp.float32), expected.astype(jnp.float32), tolerance)
@@ -183,8 +182,8 @@ def test_modules_share_parameters_and_results_with_flax(ours, theirs):
 @pytest.mark.parametrize("leading", [(), (2, 3)], ids=["one image", "two batch axes"])
 def test_modules_accept_any_number_of_batch_axes(module, leading):
     x = draw(*leading, 8, 7, 4)
-    y, variables = module.init_with_output(jax.random.key(0), x)
-    flat = module.apply(variables, x.reshape(-1, 8, 7, 4))
+    y, variables = quickly(module.init_with_output, jax.random.key(0), x)
+    flat = quickly(module.apply, variables, x.reshape(-1, 8, 7, 4))
     assert y.shape[:-3] == leading
     np.testing.assert_array_equal(y.reshape(flat.shape), flat)
 
@@ -206,7 +205,6 @@ def test_unknown_paddings_are_refused_by_name(padding):
 
 
 SHARDED = """
-import sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from jaxrepro.layers import conv2d
@@ -215,29 +213,25 @@ chunks.CHUNK_BYTES = 1 << 12
 x = jnp.asarray(np.random.default_rng(0).standard_normal((32, 8, 8, 16)), jnp.float32)
 w = jnp.asarray(np.random.default_rng(1).standard_normal((3, 3, 16, 64)), jnp.float32)
 assert chunks.count_for(32, 1 << 12) > 1
-stride, strategy = int(sys.argv[1]), sys.argv[2]
-if strategy == "spectrum":
-    choose.spectrum_pays = lambda *shape: True
-else:
-    choose.spectrum_pays = lambda *shape: False
-    choose.for_result = choose.for_kernel_gradient = lambda *shape: choose.Strategy(strategy)
-run = jax.jit(jax.value_and_grad(lambda w, x: jnp.sum(jnp.sin(conv2d(x, w, stride))), (0, 1)))
-run = (lambda f: jax.jit(lambda w, x: jax.tree.leaves(f(w, x))))(run)
-alone = run(w, x)
 mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 sharded = jax.device_put(x, NamedSharding(mesh, P("data")))
 replicated = jax.device_put(w, NamedSharding(mesh, P()))
-program = run.lower(replicated, sharded).compile().as_text()
-assert "all-gather" not in program, "images were gathered"
-assert "all-reduce" in program
-for a, b in zip(run(replicated, sharded), alone):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+for stride, strategy in ((1, "spectrum"), (1, "winograd"), (2, "columns")):
+    choose.spectrum_pays = lambda *shape: strategy == "spectrum"
+    if strategy != "spectrum":
+        choose.for_result = choose.for_kernel_gradient = lambda *shape: choose.Strategy(strategy)
+    run = jax.value_and_grad(lambda w, x: jnp.sum(jnp.sin(conv2d(x, w, stride))), (0, 1))
+    run = jax.jit(lambda w, x, run=run: jax.tree.leaves(run(w, x)))
+    alone = run(w, x)
+    program = run.lower(replicated, sharded).compile().as_text()
+    assert "all-gather" not in program, f"images were gathered: {stride} {strategy}"
+    assert "all-reduce" in program, (stride, strategy)
+    for a, b in zip(run(replicated, sharded), alone):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3, err_msg=f"{stride} {strategy}")
 """
 
 
-@pytest.mark.parametrize(("stride", "strategy"), [(1, "winograd"), (1, "spectrum"), (2, "columns")])
-def test_sharded_batch_gives_the_same_gradient_and_is_never_gathered(stride, strategy):
+def test_sharded_batch_gives_the_same_gradient_and_is_never_gathered():
     environment = launching.environment(XLA_FLAGS="--xla_force_host_platform_device_count=8")
-    command = [sys.executable, "-c", SHARDED, str(stride), strategy]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

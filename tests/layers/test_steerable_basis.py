@@ -72,6 +72,11 @@ def test_an_enlarged_filter_is_the_filter_of_the_larger_scale():
     )
 
 
+def test_the_kernel_size_that_the_message_names_is_enough():
+    assert SteerableBasis(9, (1.0, 2.0, 4.0), single_level_functions(2)).supports == (3, 5, 9)
+    assert all(np.isfinite(values).all() for values in filters(SteerableBasis(1, (1.0,), single_level_functions(1))))
+
+
 def test_scales_are_rounded_to_two_decimals_unless_told_otherwise():
     assert geometric_scales(1.7, 3.0, 4) == (1.7, 2.45, 3.54, 5.1)
     assert geometric_scales(0.9, 1.41**2, 3, decimals=None) == pytest.approx((0.9, 1.269, 1.78929), abs=1e-12)
@@ -85,7 +90,13 @@ def test_the_constants_cannot_be_written_to():
 
 @pytest.mark.parametrize(
     ("kernel_size", "scales", "message"),
-    [(6, (1.0, 2.0), "kernel_size is 6"), (7, (2.0, 1.0), "ascending"), (7, (), "ascending"), (7, (0.0,), "positive")],
+    [
+        (6, (1.0, 2.0), "kernel_size is 6"),
+        (7, (2.0, 1.0), "ascending"),
+        (7, (), "ascending"),
+        (7, (0.0,), "positive"),
+        (7, (1.0, 2.0, 4.0), "one pixel for the smallest .* it must be at least 9"),
+    ],
 )
 def test_an_impossible_basis_is_refused(kernel_size, scales, message):
     with pytest.raises(UserError, match=message):

@@ -39,12 +39,14 @@ def num_params(model, shape=(32, 32, 3)):
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameters_are_as_many_as_published_for_every_number_of_classes(name):
     found = tuple(num_params(make_classifier(name, n)) for n in CLASSES[: len(COUNTS[name])])
     assert found == COUNTS[name]
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize("name", GREY_COUNTS)
 def test_parameters_for_images_of_one_channel(name):
     assert num_params(make_classifier(name, 10), (32, 32, 1)) == GREY_COUNTS[name]
@@ -61,6 +63,7 @@ def test_vgg_with_the_released_number_of_outputs():
     assert num_params(make_classifier("VGG-16", 96)) == 134_653_856
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize("name", MACS)
 def test_multiply_adds_are_those_published(name):
     found = forward_macs(make_classifier(name, 26), (32, 32, 3)) / 1e6

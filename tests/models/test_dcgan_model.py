@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_maps import quickly
 
 from jaxrepro import config_file
 from jaxrepro.config import parse
@@ -23,7 +24,6 @@ from jaxrepro.models.dcgan import (
     draw_latents,
     transposed_padding,
 )
-from jaxrepro.step import QUICK_COMPILE
 
 KEY = jax.random.key(0)
 LABELS = jnp.array([0, 1, 2])
@@ -40,7 +40,7 @@ def tiny(**changes):
 
 def initial(network, x, labels=None):
     """Returns the variables of a network, compiled: operation by operation it takes seconds."""
-    return jax.jit(functools.partial(network.init, train=True), compiler_options=QUICK_COMPILE)(KEY, x, labels)
+    return quickly(functools.partial(network.init, train=True), KEY, x, labels)
 
 
 def counts(model):
@@ -49,6 +49,7 @@ def counts(model):
     return tuple(sum(leaf.size for leaf in jax.tree.leaves(shapes[n])) for n in ("generator", "discriminator"))
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
@@ -83,6 +84,7 @@ def test_the_feature_extractor_has_28672_pooled_features():
     assert 16 * sum(width for width, _ in preset("imagenet").convolutions) == 28_672
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize("model", [preset("imagenet"), preset("mnist"), preset("paper"), preset("report")])
 def test_the_generator_makes_what_the_discriminator_takes(model):
     variables = jax.eval_shape(lambda: Generator(model).init(KEY, jnp.zeros((3, model.latent)), LABELS, train=True))
@@ -111,7 +113,7 @@ def test_a_transposed_convolution_scatters_its_kernel_as_in_the_tutorial(kernel,
             top, left = stride * i - crop + kernel, stride * j - crop + kernel
             canvas[:, top : top + kernel, left : left + kernel] += np.einsum("bi,hwio->bhwo", x[:, i, j], w[::-1, ::-1])
     expected = canvas[:, kernel : kernel + 4 * stride, kernel : kernel + 4 * stride]
-    found = conv_transpose2d(x, w, stride, transposed_padding(kernel, stride))
+    found = quickly(lambda x, w: conv_transpose2d(x, w, stride, transposed_padding(kernel, stride)), x, w)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -143,8 +145,11 @@ def test_the_dense_ends_compute_the_same_function_as_the_4_by_4_convolutions():
     kernel = variables["params"]["last"]["kernel"]
     last = {"kernel": kernel.reshape(-1, 1), "bias": jnp.zeros(1)}
     other = {**variables, "params": {**variables["params"], "last": last}}
-    expected = convolutional.apply(variables, images, train=False)
-    np.testing.assert_allclose(dense.apply(other, images, train=False), expected, atol=1e-6)
+    expected, found = (
+        quickly(functools.partial(network.apply, train=False), v, images)
+        for network, v in ((convolutional, variables), (dense, other))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_labels_enter_a_conditional_model_and_no_other():

@@ -43,6 +43,7 @@ def shapes_of(model):
     return jax.eval_shape(lambda: model.init(KEY, jnp.zeros((1, 28, 28, 1)), False))
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize("resolution", [28, 56])
 @pytest.mark.parametrize("method", MODELS)
 def test_every_network_has_the_parameters_counted_by_hand(method, resolution):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrepro.layers import SteerableBasis, geometric_scales, lift, multi_level_functions, scale_conv
-from jaxrepro.layers.scale_conv import Strategy
+from jaxrepro.layers.steerable_conv import Strategy
 from jaxrepro.models.scale.frame import Frame
 from jaxrepro.models.scale.methods import make_model
 from jaxrepro.models.scale.sesn import SESN

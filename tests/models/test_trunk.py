@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_maps import quickly
 
 from jaxrepro.errors import UserError
 from jaxrepro.models.trunk import TrunkConfig, load_trunk, trunk_arrays, with_trunk
@@ -16,7 +17,7 @@ SHAPE = (8, 8, 3)
 def trained():
     """A network with batch normalisation whose statistics and scales are not those of the beginning."""
     network = CONFIG.network(7).clone(batch_norm=True)
-    variables = network.init(jax.random.key(0), jnp.zeros((1, *SHAPE)), False)
+    variables = quickly(lambda: network.init(jax.random.key(0), jnp.zeros((1, *SHAPE)), False))
     random = np.random.default_rng(0)
     variables = jax.tree.map(lambda a: a + 0.3 * random.random(a.shape, np.float32), variables)
     return network, variables
@@ -33,10 +34,11 @@ def test_a_trunk_computes_what_the_network_with_batch_normalisation_did(trained,
     plain = CONFIG.network(26)
     trunk = load_trunk(str(written(tmp_path / "run", variables)), plain, SHAPE)
     assert trunk.name == "Russian letters"
-    params = with_trunk(plain.init(jax.random.key(1), jnp.zeros((1, *SHAPE)), False)["params"], trunk.params)
+    fresh = quickly(lambda: plain.init(jax.random.key(1), jnp.zeros((1, *SHAPE)), False))
+    params = with_trunk(fresh["params"], trunk.params)
     images = np.random.default_rng(1).random((5, *SHAPE), np.float32)
-    found = plain.apply({"params": params}, images, method="hidden")
-    wanted = network.apply(variables, images, method="hidden")
+    found = quickly(lambda p: plain.apply({"params": p}, images, method="hidden"), params)
+    wanted = quickly(lambda v: network.apply(v, images, method="hidden"), variables)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     assert params["Dense_2"]["kernel"].shape == (6, 26), "the last layer is the new network's"
 

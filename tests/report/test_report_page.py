@@ -146,3 +146,13 @@ def test_panels_have_the_right_scale_band_and_empty_notice(tmp_path):
     assert wide.get_xlabel() == "step"
     assert bad.texts[0].get_text() == "no finite values"
     assert draw_curves({}) is None
+
+
+def test_what_is_measured_once_has_no_panel_unless_there_is_nothing_else(tmp_path):
+    log = [(step, "train", {"loss": [1.0] * 2}) for step in range(3)]
+    log += [(2, "test", {"accuracy": [0.5] * 2, "loss": [2.0] * 2})]
+    write_run(tmp_path / "a", RESULTS, log=log)
+    panels = draw_curves(read_curves(tmp_path / "a" / "metrics.jsonl")).axes
+    assert [ax.get_title(loc="left") for ax in panels if ax.get_visible() and ax.axison] == ["loss"]
+    write_run(tmp_path / "b", RESULTS, log=log[-1:])
+    assert draw_curves(read_curves(tmp_path / "b" / "metrics.jsonl")) is not None

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_maps import quickly
 
 from jaxrepro.models import vgg
+from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.acquisition import Averaged, Score, bald, monte_carlo_logits, predictive_entropy, score
 
 
@@ -67,7 +69,7 @@ BLOCKS = ((4,), (6, 6), (8,))
 @pytest.fixture(scope="module")
 def network():
     model = vgg.VGG16(5, blocks=BLOCKS, hidden_size=16)
-    return model, model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False)
+    return model, quickly(lambda: model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), False))
 
 
 @pytest.mark.parametrize("size", [8, 16, (8, 24)])  # maps of 1×1, 2×2 and 1×3 pixels
@@ -76,12 +78,14 @@ def test_passes_share_the_trunk_and_equal_whole_passes_with_the_same_masks(netwo
     shape = (size, size) if isinstance(size, int) else size
     images = jnp.asarray(np.random.default_rng(1).random((3, *shape, 3), np.float32))
     key = jax.random.key(7)
-    found = monte_carlo_logits(model, variables, images, key, 4)
+    found = quickly(lambda v, x: monte_carlo_logits(model, v, x, key, 4), variables, images)
     masks = [{"dropout": jax.random.fold_in(key, t)} for t in range(4)]
-    naive = jnp.stack([unfolded(model, variables, images, rngs) for rngs in masks])
+    one_pass = jax.jit(lambda rngs: unfolded(model, variables, images, rngs), compiler_options=QUICK_COMPILE)
+    naive = jnp.stack([one_pass(rngs) for rngs in masks])
     np.testing.assert_allclose(found, naive, atol=1e-5)
     assert float(jnp.abs(naive[0] - naive[1]).max()) > 1e-2, "passes must differ for this to say anything"
-    whole = jnp.stack([model.apply(variables, images, True, rngs=rngs) for rngs in masks])
+    one_pass = jax.jit(lambda rngs: model.apply(variables, images, True, rngs=rngs), compiler_options=QUICK_COMPILE)
+    whole = jnp.stack([one_pass(rngs) for rngs in masks])
     np.testing.assert_allclose(found, whole, atol=1e-5)
 
 

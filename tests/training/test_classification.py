@@ -12,6 +12,7 @@ from contexts import at
 
 from jaxrepro.config import OptimConfig, PlateauConfig
 from jaxrepro.data.batches import epoch_order, epochs_of_whole_batches, whole_epoch_weights
+from jaxrepro.layers import BatchNorm
 from jaxrepro.training import classification
 from jaxrepro.training.classification import Score, Task, chosen_variables, end_of_epoch, init_classifier, train_step
 from jaxrepro.training.optim import make_optimizer
@@ -64,6 +65,40 @@ def by_hand(variables, rows):
 
 
 # A step
+
+
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, images, train):
+        return nn.Dense(CLASSES)(BatchNorm()(images.reshape(len(images), -1), train))
+
+
+def test_portions_of_a_batch_give_the_step_of_the_whole():
+    whole, parts, batch = make_task(), make_task(micro_batches=4), prepared(rows(8))
+    (new, metrics), (other, portions) = (train_step(task, start(whole), batch, at()) for task in (whole, parts))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), new.variables, other.variables)
+    assert float(portions["loss"].value) == pytest.approx(float(metrics["loss"].value), rel=1e-6)
+    assert float(portions["accuracy"].count) == 8
+
+
+def test_every_portion_is_normalised_by_its_own_statistics_and_the_running_ones_take_their_mean():
+    task, batch = dataclasses.replace(make_task(micro_batches=2), network=Normalised()), prepared(rows(8))
+    new, _ = train_step(task, start(task), batch, at())
+    pixels = np.asarray(batch["image"]).reshape(8, -1)
+    halves = [pixels[0::2], pixels[1::2]]
+    stats = new.variables["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * np.mean([h.mean(0) for h in halves], axis=0), rtol=1e-5)
+    expected = 0.9 + 0.1 * np.mean([h.var(0, ddof=1) for h in halves], axis=0)
+    np.testing.assert_allclose(stats["var"], expected, rtol=1e-5)
+
+
+def test_weights_of_rows_count_in_portions_as_in_the_whole():
+    def weights(step):
+        return jnp.array([4.0, 0, 0, 0, 1, 1, 1, 1])
+
+    whole, parts = make_task(weights=weights), make_task(weights=weights, micro_batches=2)
+    new, other = (train_step(task, start(whole), prepared(rows(8)), at())[0] for task in (whole, parts))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), new.variables, other.variables)
 
 
 def test_a_step_is_the_rate_times_the_gradient_of_the_mean_cross_entropy():

@@ -27,6 +27,7 @@ def networks():
     yield from ((name, make_model(name, channels=(2, 3, 4), hidden=8), (2, 28, 28, 1)) for name in MODELS)
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize(("name", "network", "shape"), [pytest.param(*n, id=n[0]) for n in networks()])
 def test_the_logits_of_every_classifier_are_computed_in_float32(name, network, shape):
     """Logits of three digits tie: 0.6 % of first places did."""

@@ -85,6 +85,25 @@ MODELS: dict[str, Method] = {
 }
 
 
+# Not in the table: the same smooth filters at the smallest scale alone, which no change of scale moves anywhere.
+VARIANTS: dict[str, Method] = {
+    f"{name}, one scale": Method(SESN, {c: {**s, "num_scales": 1} for c, s in MODELS[name].settings.items()})
+    for name in ("SESN Scalar", "SESN Vector")
+}
+
+
+def method_of(name: str) -> Method:
+    """Returns a row of the table or a variant of one.
+
+    Raises:
+      UserError: there is none of that name.
+    """
+    every = {**MODELS, **VARIANTS}
+    if name not in every:
+        raise unknown("method in config.model:", name, every)
+    return every[name]
+
+
 def column_of(resolution: int, with_zoom: bool) -> str:
     """Returns the table's name of a column: "28x28", or "28x28+" with scaling augmentation."""
     return f"{resolution}x{resolution}" + "+" * with_zoom
@@ -95,8 +114,8 @@ class MethodsConfig:
     """The networks of a run.
 
     Attributes:
-      method: a row of table 2.
-      beside: other rows, trained in the same run.
+      method: a row of table 2, or "SESN Scalar, one scale", "SESN Vector, one scale".
+      beside: others, trained in the same run.
       resolution: 28 or 56 pixels.
       tuned_with_zoom: take the hyper-parameters of the columns with "+" (SESN only).
       channels: of the three stages, () = the method's own.
@@ -114,8 +133,7 @@ class MethodsConfig:
 
     def __post_init__(self):
         for name in self.methods:
-            if name not in MODELS:
-                raise unknown("method in config.model:", name, MODELS)
+            method_of(name)
         check(len(set(self.methods)) == len(self.methods), f"beside is {self.beside}; a method stands there twice")
         check(self.resolution in RESOLUTIONS, f"resolution is {self.resolution}; it must be one of {RESOLUTIONS}")
         check(len(self.channels) in (0, 3), f"channels is {self.channels}; give three numbers, or () for the usual")
@@ -130,12 +148,12 @@ def make_model(method: str, resolution: int = 28, tuned_with_zoom: bool = False,
     """Returns a method's network.
 
     Args:
-      method: a key of `MODELS`.
+      method: a key of `MODELS` or `VARIANTS`.
       resolution: 28 or 56; the network enlarges its 28×28 input itself.
       tuned_with_zoom: whether hyper-parameters are those found with scaling augmentation (they differ for SESN only).
       changes: other fields of the module or of its frame, such as fewer channels.
     """
-    chosen = MODELS[method]
+    chosen = method_of(method)
     of_frame = {k: changes.pop(k) for k in ("channels", "hidden", "dropout") if k in changes}
     model = chosen.module(**{**chosen.settings.get(column_of(resolution, tuned_with_zoom), {}), **changes})
     return model.clone(frame=dataclasses.replace(model.frame, resolution=resolution, **of_frame))

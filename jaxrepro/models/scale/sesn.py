@@ -13,8 +13,8 @@ import jax
 
 from jaxrepro.layers import SESConv, SESConvH, max_over_scales, scale_max_pool
 from jaxrepro.layers.batch_norm import BatchNorm
-from jaxrepro.layers.scale_conv import Strategy
 from jaxrepro.layers.steerable_basis import SteerableBasis, geometric_scales, multi_level_functions
+from jaxrepro.layers.steerable_conv import Strategy
 from jaxrepro.models.scale.frame import Frame, Head, Observed, upsample
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jaxrepro.report import style
 from jaxrepro.report.comparison import column_of, of_another_task
 from jaxrepro.report.numbers import as_number, mean_and_std
-from jaxrepro.report.papers import Paper, present
+from jaxrepro.report.papers import Paper, present, scale_figures
 from jaxrepro.report.reference import PublishedRecord, PublishedSource, load_reference
 from jaxrepro.report.runs import FinishedRun
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("28x28", "28x28+", "56x56", "56x56+")
 POOLED_TABLE = "table2 pooled"
-EQUIVARIANCE_TABLE = "equivariance error"
 COLOURS = {"SESN Scalar": style.BLUE, "SESN Vector": style.GREEN, "CNN": style.SLATE}
-OTHER_COLOURS = (style.AMBER, style.PURPLE, style.RED, style.CYAN, style.LIME, style.PINK, style.STONE)
 
 Values = dict[tuple[str, str], list[float]]  # (row, column) -> one number per seed
 
@@ -97,9 +95,9 @@ def derive(runs: Sequence[FinishedRun], records: Sequence[Mapping], others: Sequ
 
 
 def figures(records: Iterable[Mapping]) -> "dict[str, Figure]":
-    """Returns the figures that the records have data for: "table2" and "equivariance"."""
+    """Returns the figures that the records have data for: "table2" and those of `scale_figures`."""
     records = list(records)
-    return present(table2=draw_table2(records), equivariance=draw_equivariance(records))
+    return present(table2=draw_table2(records), **scale_figures.draw(records, COLOURS))
 
 
 def draw_table2(records: Sequence[Mapping]) -> "Figure | None":
@@ -155,39 +153,6 @@ def _mark(ax, label: str, values: Sequence[float], y: float, printed_std: float 
     ax.errorbar(mean, y, xerr=printed_std or std, **look | options)
 
 
-def draw_equivariance(records: Sequence[Mapping]) -> "Figure | None":
-    """Draws the equivariance error against the scale, a panel per stage and a line per method; None without any.
-
-    The line is the mean over seeds, the band one sample standard deviation.
-    """
-    from matplotlib.figure import Figure
-
-    found: dict[str, dict[str, dict[float, list[float]]]] = {}
-    for r in records:
-        value = as_number(r["value"])
-        if r["table"] == EQUIVARIANCE_TABLE and not math.isnan(value):
-            scale = float(r["column"].removeprefix("scale "))
-            found.setdefault(r["metric"], {}).setdefault(r["row"], {}).setdefault(scale, []).append(value)
-    if not found:
-        return None
-    rows = list(dict.fromkeys(row for by_row in found.values() for row in by_row))
-    colours = style.colours_for(rows, COLOURS, OTHER_COLOURS)
-    figure = Figure(figsize=(4.6 * len(found) + 0.4, 3.9), layout="constrained")
-    panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
-    for ax, (stage, by_row) in zip(panels, sorted(found.items()), strict=True):
-        style.style_axes(ax, f"Equivariance error, {stage}", xlabel="scale of the image")
-        for row, by_scale in by_row.items():
-            scales = sorted(by_scale)
-            means, stds = zip(*(mean_and_std(by_scale[s]) for s in scales), strict=True)
-            ax.plot(scales, means, marker="o", markersize=4, color=colours[row], label=row)
-            if any(stds):
-                style.draw_band(ax, scales, means, [s or 0.0 for s in stds], colours[row])
-        ax.set_yscale("log")
-    panels[0].set_ylabel("|L F(f) − F(L f)|² / |L F(f)|²")
-    panels[0].legend(frameon=False)
-    return figure
-
-
 PAPER = Paper(
     derive=derive,
     figures=figures,
@@ -195,9 +160,6 @@ PAPER = Paper(
         "table2": "Test errors by method and column. The reproduction most likely pools runs without and with scaling "
         "augmentation: its numbers are to be compared with the squares and the bars, not with the dots. Hollow "
         "dots are of another task than the published one (other images or classes).",
-        "equivariance": "How far feature maps are from following a change of scale, before pooling, on the test digits "
-        "that were shrunk least; 0 is perfect. Maps are zoomed on their own grid, so 0 is out of reach even in theory.",
-        "feature_maps": "The loudest channel of a stage for a digit and for the same digit rescaled. For a "
-        "scale-equivariant network the fourth and the fifth picture agree.",
+        **scale_figures.CAPTIONS,
     },
 )

@@ -1,138 +1,33 @@
 """The figures of loss-conditional training (YOTO): the frontier (figure 1a) and the full-loss difference (figure 1b).
 
-Records are dicts {"table": "figure 1a", "row": "YOTO 1x" | "fixed beta=64 1x", "column": "beta=64",
-"metric": "kl" | "reconstruction", "value": nats per image, "seed": ...}; records of other tables are passed over.
+The reproduction drew both differently, from training losses and with beta = 1 for fixed models: `yoto_log`, and the
+figure and the cells "as run" here. Records are those of `yoto_points`.
 """
 
-import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jaxrepro.report import style
-from jaxrepro.report.numbers import as_number, mean_and_std
 from jaxrepro.report.papers import Paper, present
+from jaxrepro.report.papers.yoto_log import draw_training_frontier, log_records
+from jaxrepro.report.papers.yoto_points import (
+    Model,
+    Point,
+    evaluated_points,
+    full_loss,
+    full_loss_difference,
+    full_losses,
+    is_as_run,
+    own_point,
+    pareto_frontier,
+)
+from jaxrepro.report.runs import FinishedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TABLE = "figure 1a"
-_FIXED_ROW = re.compile(r"fixed beta=(\S+) (\S+)x")
-_YOTO_ROW = re.compile(r"YOTO (\S+)x")
 WIDTH_COLOURS = {1.0: style.BLUE, 2.0: style.AMBER, 4.0: style.GREEN}
 OTHER_COLOURS = (style.PURPLE, style.RED, style.SLATE)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A row of figure 1a: its width and, for a model trained at one weight, that weight."""
-
-    row: str
-    width: float
-    trained_beta: float | None
-
-
-@dataclass(frozen=True)
-class Point:
-    """A model evaluated at one beta; one number per seed, nats per image."""
-
-    beta: float
-    kl: tuple[float, ...]
-    reconstruction: tuple[float, ...]
-
-    @property
-    def mean(self) -> tuple[float, float]:
-        """(KL, reconstruction loss)."""
-        return mean_and_std(self.kl)[0], mean_and_std(self.reconstruction)[0]
-
-    def full_loss(self, beta: float) -> list[float]:
-        """reconstruction + beta * KL, per seed."""
-        return [r + beta * k for r, k in zip(self.reconstruction, self.kl, strict=True)]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One point of figure 1b: L_beta(model) - L_beta(fixed 1x trained at beta), nats per image.
-
-    `std` is the standard deviation of a difference of two independent runs; 0 when both have one seed.
-    """
-
-    row: str
-    beta: float
-    value: float
-    std: float
-
-    @property
-    def log2_beta(self) -> float:
-        return math.log2(self.beta)
-
-
-def pareto_frontier(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Returns the indices of the points that no other point beats in both coordinates (smaller is better).
-
-    Args:
-      points: [N] pairs, such as (KL, reconstruction loss). Points that are not finite are never on the frontier.
-
-    Returns:
-      Indices by increasing first and strictly decreasing second coordinate; of equal points the first index.
-    """
-    finite = [i for i, p in enumerate(points) if all(math.isfinite(v) for v in p)]
-    frontier, best = [], math.inf
-    for i in sorted(finite, key=lambda i: (points[i][0], points[i][1], i)):
-        if points[i][1] < best:
-            frontier.append(i)
-            best = points[i][1]
-    return frontier
-
-
-def parse_model(row: str) -> Model | None:
-    """Returns the model a row names, None for rows of other kinds."""
-    if m := _FIXED_ROW.fullmatch(row):
-        return Model(row, float(m[2]), float(m[1]))
-    if m := _YOTO_ROW.fullmatch(row):
-        return Model(row, float(m[1]), None)
-    return None
-
-
-def evaluated_points(records: Iterable[Mapping]) -> dict[Model, list[Point]]:
-    """Returns the points of every model by increasing beta; a seed needs both losses, finite."""
-    values: dict[tuple[Model, float], dict[object, dict[str, float]]] = {}
-    for r in records:
-        model = parse_model(str(r["row"]))
-        column = str(r["column"])
-        if r["table"] != TABLE or model is None or not column.startswith("beta="):
-            continue
-        by_seed = values.setdefault((model, float(column.removeprefix("beta="))), {})
-        by_seed.setdefault(r.get("seed"), {})[r["metric"]] = as_number(r["value"])
-    models: dict[Model, list[Point]] = {}
-    for (model, beta), by_seed in sorted(values.items(), key=lambda item: item[0][1]):
-        both = [(v.get("kl", math.nan), v.get("reconstruction", math.nan)) for v in by_seed.values()]
-        pairs = [pair for pair in both if all(map(math.isfinite, pair))]
-        if pairs:
-            kl, reconstruction = zip(*pairs, strict=True)
-            models.setdefault(model, []).append(Point(beta, kl, reconstruction))
-    return dict(sorted(models.items(), key=lambda item: (item[0].width, item[0].trained_beta or 0.0)))
-
-
-def own_point(model: Model, points: Sequence[Point]) -> Point:
-    """Returns a fixed-weight model's point at its own beta; its KL and reconstruction are the same at every other."""
-    return min(points, key=lambda p: abs(math.log2(p.beta / model.trained_beta)))
-
-
-def full_loss_difference(records: Iterable[Mapping]) -> list[Difference]:
-    """Returns the points of figure 1b: every YOTO model against the fixed 1x models, where one was trained at beta."""
-    models = evaluated_points(records)
-    baselines = {m.trained_beta: own_point(m, ps) for m, ps in models.items() if m.trained_beta and m.width == 1}
-    differences = []
-    for model, points in models.items():
-        for p in points:
-            if model.trained_beta is not None or p.beta not in baselines:
-                continue
-            mean, std = mean_and_std(p.full_loss(p.beta))
-            base_mean, base_std = mean_and_std(baselines[p.beta].full_loss(p.beta))
-            differences.append(Difference(model.row, p.beta, mean - base_mean, math.hypot(std or 0.0, base_std or 0.0)))
-    return differences
 
 
 def draw_frontier(records: Iterable[Mapping]) -> "Figure | None":
@@ -190,21 +85,25 @@ def _annotate(ax, text: str, x: float, y: float, colour: str, *, below: bool = F
     ax.annotate(text, (x, y), **look | place)
 
 
-def draw_full_loss_difference(records: Iterable[Mapping]) -> "Figure | None":
-    """Draws figure 1b; None without a YOTO model and a fixed 1x model at a common beta."""
+def draw_full_loss_difference(records: Iterable[Mapping], *, as_run: bool = False) -> "Figure | None":
+    """Draws figure 1b; None without a fixed 1x model and another one at a common beta. as_run: see `full_loss`."""
     from matplotlib.figure import Figure
 
-    differences = full_loss_difference(records)
+    differences = full_loss_difference(records, as_run=as_run)
     if not differences:
         return None
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     ax = figure.subplots()
-    style.style_axes(ax, "Full loss: conditional model minus the fixed-weight model")
+    which = "β·KL minus 1·KL, as the report drew it" if as_run else "a model minus the fixed-weight 1× model of its β"
+    style.style_axes(ax, f"Full loss: {which}")
     ax.axhline(0.0, color=style.SLATE, linewidth=1.2, linestyle="--", zorder=1, label="fixed weight 1×")
     for row in dict.fromkeys(d.row for d in differences):
         x, y, spread = zip(*[(d.log2_beta, d.value, d.std) for d in differences if d.row == row])
-        look = {"color": colour_of(parse_model(row).width), "label": row.replace("x", "×"), "linewidth": 1.8}
-        ax.errorbar(x, y, yerr=spread, marker="o", capsize=3, **look)
+        kind, _, width = row.removesuffix("x").partition(" ")
+        fixed = kind == "fixed"
+        look = {"color": colour_of(float(width)), "label": f"{'fixed weight' if fixed else kind} {width}×"}
+        look |= {"linestyle": ":", "marker": "s"} if fixed else {"marker": "o"}
+        ax.errorbar(x, y, yerr=spread, capsize=3, linewidth=1.8, **look)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("log₂ β")
     ax.set_ylabel("loss difference (nats per image)")
@@ -217,18 +116,56 @@ def colour_of(width: float) -> str:
     return WIDTH_COLOURS.get(width, OTHER_COLOURS[int(width * 4) % len(OTHER_COLOURS)])
 
 
+def derive(runs: Sequence[FinishedRun], records: Sequence[Mapping], others: Sequence[FinishedRun]) -> list[dict]:
+    """Returns the cells of figure 1b, as run (where the preset is the report's) and with beta on both sides, and of
+    the training logs.
+    """
+    del others
+    found = []
+    metrics = {"full_loss": True} if is_as_run(records) else {}
+    for seed in dict.fromkeys(r.get("seed") for r in records):
+        own = [r for r in records if r.get("seed") == seed]
+        facts = next((r["facts"] for r in own if r.get("facts")), {})
+        for (model, beta), point in full_losses(own).items():
+            row = model.row if model.trained_beta is None else f"fixed {model.width:g}x"
+            cell = {"table": "figure1b", "row": row, "column": f"beta={beta:g}", "unit": "nats"}
+            for metric, as_run in (metrics | {"full_loss_at_beta": False}).items():
+                (value,) = full_loss(model, point, as_run=as_run)
+                found.append(cell | {"metric": metric, "value": value, "seed": seed, "facts": facts})
+    return found + [r for run in runs for r in log_records(run)]
+
+
 def figures(records: Iterable[Mapping]) -> "dict[str, Figure]":
-    """Returns the figures that the records have data for: "frontier" and "full_loss_difference"."""
+    """Returns the figures that the records have data for: the frontier and the full-loss difference, that one also as
+    the report drew it if the records are of its preset.
+    """
     records = list(records)
-    return present(frontier=draw_frontier(records), full_loss_difference=draw_full_loss_difference(records))
+    as_run = draw_full_loss_difference(records, as_run=True) if is_as_run(records) else None
+    return present(
+        frontier=draw_frontier(records),
+        full_loss_difference=draw_full_loss_difference(records),
+        full_loss_difference_as_run=as_run,
+    )
+
+
+def figures_of_runs(runs: Sequence[FinishedRun]) -> "dict[str, Figure]":
+    """Returns figure 1a as the report drew it, from the runs' training logs."""
+    return present(training_frontier=draw_training_frontier(runs))
 
 
 PAPER = Paper(
+    derive=derive,
     figures=figures,
+    figures_of_runs=figures_of_runs,
     captions={
         "frontier": "Figure 1a. Every point is one loss weight β (the numbers); the line joins the points that no "
         "other point of the same model beats in both losses.",
-        "full_loss_difference": "Figure 1b. Full loss at β of the conditional models minus that of the fixed-weight 1× "
-        "model trained at this β; below zero the conditional model is better.",
+        "full_loss_difference": "Figure 1b. Full loss at β of a model minus that of the fixed-weight 1× model trained "
+        "at this β; below zero the model is better.",
+        "full_loss_difference_as_run": "Figure 1b as the report drew it: the conditional models' KL has the weight β, "
+        "the fixed-weight models' the weight 1, so that the difference holds (β − 1)·KL and grows with β by itself.",
+        "training_frontier": "Figure 1a as the report drew it: points are the last training batches of the epochs, the "
+        "line joins those that no other beats with larger values; its curve “fixed 4×” shows the 2× data.",
+        "reconstructions": "Figure 2. Test images, then reconstructions of fixed-weight and conditional models by β.",
     },
 )

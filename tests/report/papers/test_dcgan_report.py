@@ -54,8 +54,21 @@ def test_the_figure_draws_both_losses_of_both_tables_and_names_the_diverged(run_
     assert main([*run_dirs, f"--out={out}"]) == 0
     assert (out / "figures" / "dcgan_modifications.png").exists()
     records = [record(row, c) for row in ROWS for c in dcgan.COLUMNS] + [record("LR = 0.0001", value=None)]
-    left, right = dcgan.draw_modifications(records).axes
-    assert list(left.lines[0].get_xdata()[:2]) == [2.5, 2.5]
-    assert list(right.lines[1].get_xdata()[1:]) == [9.3882, 2.9485]
-    assert [t.get_text() for t in right.texts] == ["diverged"]
+    mean_d, lowest_d, mean_g, _ = dcgan.draw_modifications(records).axes
+    assert [t.get_text() for t in mean_d.get_yticklabels()] == ["Baseline", "LR = 0.0001", "Beta = 0.9"]
+    ours = [(*line.get_xdata(), *line.get_ydata()) for line in mean_d.lines if line.get_label() == "ours"]
+    assert ours == [(2.5, 0), (2.5, 2)]
+    (published,) = [line for line in mean_g.lines if line.get_label() == "reproduction"]
+    assert list(zip(published.get_xdata(), published.get_ydata())) == [(2.9485, 1), (9.3882, 2)]
+    assert [t.get_text() for t in mean_g.texts] == ["diverged"]
+    assert not [line for line in lowest_d.lines if line.get_label() == "ours"]
     assert dcgan.figures(records[:1]) == {}
+
+
+def test_seeds_are_marks_of_their_own_beside_their_mean():
+    values = {0: 2.0, 1: 4.0}
+    records = [record(row, m, value=v) | {"seed": s} for row in ROWS for m in dcgan.COLUMNS for s, v in values.items()]
+    ax = dcgan.draw_modifications(records).axes[0]
+    first = [line for line in ax.lines if list(line.get_ydata()) in ([0], [0, 0])]
+    assert [list(line.get_xdata()) for line in first] == [[2.0, 4.0], [3.0]]
+    assert first[1].get_label() == "ours, mean of 2 seeds"

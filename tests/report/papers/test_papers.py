@@ -26,7 +26,9 @@ def test_a_new_module_is_found_without_a_list(tmp_path, monkeypatch):
         sys.modules.pop("jaxrepro.report.papers.toy_paper", None)
 
 
-@pytest.mark.parametrize("name", ["dcgan", "sesn", "synbols_few_shot", "synbols_ood", "synbols_supervised", "yoto"])
+@pytest.mark.parametrize(
+    "name", ["dcgan", "sesn", "synbols_few_shot", "synbols_ood", "synbols_supervised", "synbols_unsupervised", "yoto"]
+)
 def test_every_paper_has_captions_for_the_figures_it_draws(name):
     assert isinstance(papers.find(name), papers.Paper)
     assert isinstance(sys.modules[f"jaxrepro.report.papers.{name}"], types.ModuleType)
