@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -97,7 +98,7 @@ def run(
         experiment = module.build(typed)
         check_folder(workdir, num_steps(typed.train.duration, steps_per_epoch=experiment.source.steps_per_epoch))
         data = data_digest(experiment, typed.seeds[0])
-        check_data(old, data, workdir)
+        check_data(old, data_to_compare(old, data, config, module), workdir)
         if jax.process_index() == 0 and mode == Mode.TRAIN:
             for name in ("results.json", "diverged.json", "evaluation.json"):
                 (workdir / name).unlink(missing_ok=True)
@@ -253,6 +254,21 @@ def data_digest(experiment: Experiment, seed: int) -> str:
         stride = max(1, -(-leaf.nbytes // DIGESTED_BYTES)) if leaf.ndim else 1
         crc = zlib.crc32(np.ascontiguousarray(leaf[::stride] if leaf.ndim else leaf), crc)
     return f"{crc:08x}"
+
+
+def data_to_compare(old: Mapping[str, Any] | None, data: str, config: ConfigDict, module: ModuleType) -> str:
+    """Returns the digest to compare with that of a run's beginning.
+
+    Evaluation and streaming may be set anew when a run goes on, which changes what is read and so the digest: then the
+    data are read once more as they were in the beginning.
+    """
+    if old is None or old.get("data", data) == data:
+        return data
+    now, then = (config_file.flatten(c) for c in (plain(config), old["config"]))
+    if all(now.get(k) == then.get(k) for k in {*now, *then} if k.startswith(("eval.", "data."))):
+        return data
+    typed = parse(module.Config, old["config"])
+    return data_digest(module.build(typed), typed.seeds[0])
 
 
 def check_data(old: Mapping[str, Any] | None, data: str, workdir: Path) -> None:
