@@ -17,7 +17,7 @@ class UserError(Exception):
 
 
 class MissingData(UserError):
-    """Data, or fonts to render it, are not on this machine: a sweep goes on with its other points."""
+    """Data, fonts to render it, or a checkpoint to evaluate are not there: a sweep goes on with its other points."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -224,3 +224,9 @@ class Experiment:
     stopped: Callable[[State], Any] | None = None
     sharding_rules: Sequence[tuple[str, tuple]] = ()
     notes: Sequence[str] = ()
+
+    def __post_init__(self):
+        for kind, named in (("evaluator", self.evaluators), ("transition", self.transitions)):
+            names = [part.name for part in named]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"two {kind}s are called {twice[0]!r}; a name says whose arrays and key they are")

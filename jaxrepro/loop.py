@@ -9,7 +9,7 @@ Order at a boundary: log, transitions before the evaluation, evaluation, other t
 import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from jaxrepro import rng, seeds
 from jaxrepro.checkpoint import Checkpoints, NonFiniteError
 from jaxrepro.config import Keep, RunConfig
 from jaxrepro.durations import num_steps
-from jaxrepro.errors import UserError
+from jaxrepro.errors import MissingData, UserError
 from jaxrepro.experiment import Context, Evaluator, Experiment, Transition, When
 from jaxrepro.machine import check_memory
 from jaxrepro.progress import Clock, Interrupt, Progress, say
@@ -115,6 +115,8 @@ class Run:
             records += [
                 vars(r) | {"value": float(r.value), "seed": seed, "evaluator": evaluator.name} for r in found.records
             ]
+        if uneven := [name for name, found in values.items() if len(found) < len(self.config.seeds)]:
+            raise ValueError(f"evaluator {evaluator.name!r} gives the metric {uneven[0]!r} for some of the seeds only")
         return values, pictures, kept, records
 
     def happening(self, step: int) -> bool:
@@ -128,6 +130,13 @@ class Run:
     def stopped(self, ts: TrainState) -> bool:
         """Returns whether every seed has stopped early."""
         return self._stopped is not None and bool(mesh_lib.to_host(self._stopped(ts.state)).all())
+
+
+def check_own(owners: dict[str, str], names: Iterable[str], evaluator: str) -> None:
+    """Notes whose files these pictures and arrays are; raises ValueError where another evaluator writes one, too."""
+    for name in names:
+        if (owner := owners.setdefault(name, evaluator)) != evaluator:
+            raise ValueError(f"evaluators {owner!r} and {evaluator!r} both give {name!r}; one overwrites the other")
 
 
 def describe(values: Mapping[str, list[float]]) -> str:
@@ -204,6 +213,7 @@ class Session:
     clock: Clock = field(default_factory=Clock)
     records: dict[str, list[dict]] = field(default_factory=dict)
     evaluations: Values = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
 
     def advance(self, ts: TrainState, step: int) -> Results | None:
         run, first = self.run, step
@@ -283,6 +293,7 @@ class Session:
             for e in evaluators:
                 with self.interrupt.answering():
                     values, pictures, kept, self.records[e.name] = self.run.evaluate(e, ts, step, self.arrays)
+                check_own(self.owners, (*pictures, *kept), e.name)
                 for name, picture in pictures.items():
                     self.writer.picture(step, name, picture)
                 self.writer.arrays(kept)
@@ -322,18 +333,20 @@ def evaluate(config: RunConfig, experiment: Experiment, workdir: Path) -> Result
     """Evaluates the latest (or best, `config.checkpoint.evaluate`) checkpoint of a run folder, rewriting its pictures.
 
     Raises:
-      UserError: the run folder holds no sound checkpoint.
+      MissingData: the run folder holds no checkpoint.
+      UserError: none of them is sound.
     """
     run, began = Run(config, experiment), time.monotonic()
     with jax.set_mesh(run.mesh), Checkpoints(workdir / "checkpoints", config.checkpoint, say=say) as checkpoints:
         best = config.checkpoint.evaluate == Keep.BEST
         restored = (checkpoints.restore_best if best else checkpoints.restore_latest)(run.program.abstract_state())
         if restored is None:
-            raise UserError(f"{workdir} holds no {config.checkpoint.evaluate} checkpoint to evaluate; train first")
+            raise MissingData(f"{workdir} holds no {config.checkpoint.evaluate} checkpoint to evaluate; train first")
         step, ts = restored
-        results, arrays = Results(step), run.upload()
+        results, arrays, owners = Results(step), run.upload(), {}
         for e in experiment.evaluators:
             values, pictures, kept, records = run.evaluate(e, ts, step, arrays)
+            check_own(owners, (*pictures, *kept), e.name)
             if jax.process_index() == 0:
                 for name, picture in pictures.items():
                     save_picture(workdir / "figures" / f"{name}.png", picture)

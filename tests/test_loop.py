@@ -286,3 +286,32 @@ def test_evaluating_an_empty_folder_says_to_train_first(tmp_path):
     config = toy.config()
     with pytest.raises(UserError, match="train first"):
         loop.evaluate(config, toy.build(config), tmp_path)
+
+
+def test_two_evaluators_or_transitions_of_one_name_are_refused():
+    """They would share arrays: the first would be evaluated on those of the second."""
+    experiment = toy.build(toy.config())
+    with pytest.raises(ValueError, match="two evaluators are called 'error'"):
+        changed(experiment, evaluators=2 * experiment.evaluators)
+    with pytest.raises(ValueError, match="two transitions are called 'round'"):
+        changed(experiment, transitions=2 * experiment.transitions)
+
+
+def test_two_evaluators_do_not_overwrite_each_others_pictures():
+    owners = {}
+    for name in ("first", "first", "second"):  # an evaluator draws its own again and again
+        loop.check_own(owners, [f"{name}'s"], name)
+    with pytest.raises(ValueError, match="evaluators 'first' and 'third' both give \"first's\""):
+        loop.check_own(owners, ["first's"], "third")
+
+
+def test_a_metric_of_some_of_the_seeds_only_is_refused():
+    config = toy.config(seeds=(3, 5))
+
+    def evaluate(state, arrays, context):
+        return Evaluation({f"error_{context.seed_index}": 1.0})
+
+    run = loop.Run(config, toy.build(config))
+    evaluator = dataclasses.replace(run.experiment.evaluators[0], fn=evaluate)
+    with pytest.raises(ValueError, match="'error' gives the metric 'error_0' for some of the seeds only"):
+        run.evaluate(evaluator, run.program.init(), 1, run.upload())

@@ -20,8 +20,10 @@ import toy
 import launch
 from jaxrepro import loop, run
 from jaxrepro.checkpoint import Checkpoints
-from jaxrepro.config import CheckpointConfig, TrainConfig
-from jaxrepro.errors import UserError
+from jaxrepro.config import CheckpointConfig, TrainConfig, parse
+from jaxrepro.config_file import make_config, set_value
+from jaxrepro.data import make_source, table_from_arrays
+from jaxrepro.errors import MissingData, UserError
 from jaxrepro.metrics import Mean
 from jaxrepro.progress import Interrupt
 from jaxrepro.writers import cut_metrics, log_state
@@ -332,3 +334,43 @@ def test_a_full_disk_or_a_folder_that_may_not_be_written_is_one_line(monkeypatch
     monkeypatch.setattr(launch, "launch", fail)
     assert launch.main(["launch.py"]) == 2
     assert capsys.readouterr().err == "error: runs/x/metrics.jsonl: No space left on device\n"
+
+
+def reading(config):
+    """An experiment that reads what the config says, as the real ones do."""
+    rows = np.arange(300, dtype=np.float32).reshape(50, 6)
+    table = table_from_arrays("rows", {"x": rows})
+    limit = config.data.resident_limit_mb
+    source, draw = make_source(table, config.train.batch_size, columns=("x",), resident_limit_mb=limit)
+    (evaluator,) = toy.build(config).evaluators
+    evaluator = dataclasses.replace(evaluator, arrays=rows[: config.eval.num_examples or None])
+    return dataclasses.replace(toy.build(config), source=source, draw=draw, evaluators=(evaluator,))
+
+
+@pytest.mark.parametrize("key", ["eval.num_examples", "data.resident_limit_mb"])
+def test_settings_that_may_change_when_a_run_goes_on_are_no_other_data(tmp_path, key):
+    def digest_of(config, rows=reading):
+        return run.data_digest(rows(parse(toy.Config, config)), 0)
+
+    def now(rows):
+        module = SimpleNamespace(Config=toy.Config, build=rows)
+        return run.data_to_compare(old, digest_of(later, rows), later, module)
+
+    def other(config):
+        experiment = reading(config)
+        return dataclasses.replace(experiment, given=(np.ones(3, np.float32),))
+
+    first, later = (make_config(toy.config(), "paper", {}) for _ in range(2))
+    set_value(first, "data.resident_limit_mb", 100)
+    set_value(later, "data.resident_limit_mb", 100)
+    set_value(later, key, 0 if key.startswith("data") else 7)
+    old = {"data": digest_of(first), "config": run.plain(first)}
+    assert digest_of(later) != old["data"]
+    run.check_data(old, now(reading), tmp_path)
+    with pytest.raises(UserError, match="has changed since the run began"):
+        run.check_data(old, now(other), tmp_path)
+
+
+def test_a_sweep_is_evaluated_past_a_point_that_was_not_trained_yet(tmp_path):
+    with pytest.raises(MissingData, match="holds no latest checkpoint to evaluate; train first"):
+        loop.evaluate(toy.config(), toy.build(toy.config()), tmp_path)
