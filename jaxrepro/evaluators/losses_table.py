@@ -12,12 +12,13 @@ def losses_table(get: Callable[[Any], Mapping[str, Any]], row: str, *, split: st
     """Returns the evaluator of table 2.
 
     Args:
-      get: `state -> {"generator", "discriminator"}` to what has the scalars `mean` and `lowest`, in nats.
+      get: `state -> {"generator", "discriminator"}` to what has the scalars `count` and, in nats, `mean` and `lowest`.
+        A network that no step has trained is left out.
       row: of its records; "" for none, metrics only.
     """
 
     def evaluate(state, arrays, context) -> Evaluation:
-        found = jax.device_get(get(state))
+        found = {name: s for name, s in jax.device_get(get(state)).items() if s.count}
         values = {(name, kind): float(getattr(s, kind)) for name, s in found.items() for kind in ("mean", "lowest")}
         metrics = {f"{kind}_loss_{name}": value for (name, kind), value in values.items()}
         records = [Record("table2", row, name, f"loss_{kind}", v, "nats") for (name, kind), v in values.items()]

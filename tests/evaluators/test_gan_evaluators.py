@@ -12,6 +12,7 @@ from jaxrepro.errors import UserError
 from jaxrepro.evaluators import classifier, features, few_labels, latents, losses_table, memorisation, samples
 from jaxrepro.experiment import When
 from jaxrepro.layers.guided import guided_leaky_relu
+from jaxrepro.training.adversarial import LossStatistics
 from jaxrepro.training.batched import map_batches
 
 END = When(end=True)
@@ -276,7 +277,9 @@ def test_guided_backpropagation_passes_positive_gradients_through_positive_input
 
 
 def test_the_losses_become_cells_of_table_2_where_the_run_has_a_row():
-    state = {name: types.SimpleNamespace(mean=jnp.float32(2), lowest=jnp.float32(1)) for name in ("generator",)}
+    state = {
+        name: types.SimpleNamespace(count=3, mean=jnp.float32(2), lowest=jnp.float32(1)) for name in ("generator",)
+    }
     for row, num in (("", 0), ("Beta = 0.9", 2)):
         found = losses_table.losses_table(lambda s: s, row, split="train", when=END).fn(state, None, at_end())
         assert found.metrics == {"mean_loss_generator": 2, "lowest_loss_generator": 1}
@@ -285,3 +288,11 @@ def test_the_losses_become_cells_of_table_2_where_the_run_has_a_row():
         ("Beta = 0.9", "generator", "loss_mean", 2.0),
         ("Beta = 0.9", "generator", "loss_lowest", 1.0),
     }
+
+
+def test_a_network_that_no_step_has_trained_has_no_losses():
+    """The only step of a run that alternates trains the generator; the other's lowest loss is the largest float."""
+    state = {"generator": LossStatistics.empty().add(jnp.float32(2)), "discriminator": LossStatistics.empty()}
+    found = losses_table.losses_table(lambda s: s, "row", split="train", when=END).fn(state, None, at_end())
+    assert found.metrics == {"mean_loss_generator": 2, "lowest_loss_generator": 2}
+    assert {r.column for r in found.records} == {"generator"}
