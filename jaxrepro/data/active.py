@@ -1,6 +1,6 @@
 """The parts of a dataset in active learning: pool, calibration, validation and test, and faults put into them.
 
-    parts, num_classes = active_parts(config.data.source, official_test=False)
+    parts, num_classes, notes = active_parts(config.data.source, official_test=False)
     parts["pool"]["image"], parts["pool"]["missing"]
 
 A fixed permutation gives 70 % to the pool and 10 % to each of the others, as the released code of Synbols (Lacoste et
@@ -15,6 +15,7 @@ from enum import StrEnum
 import numpy as np
 
 from jaxrepro.data.classes import class_names
+from jaxrepro.data.dataset import notes_of
 from jaxrepro.data.sources import load_dataset
 from jaxrepro.data.splits import read_split
 from jaxrepro.errors import UserError, check
@@ -67,8 +68,8 @@ def active_parts(
     flag: Flag = Flag.NONE,
     faults: FaultConfig = FaultConfig(),
     smoke: str = "",
-) -> tuple[dict[str, Part], int]:
-    """Returns (parts, number of classes).
+) -> tuple[dict[str, Part], int, tuple[str, ...]]:
+    """Returns (parts, number of classes, notes on the data).
 
     A part is "image" uint8 [N, H, W, C], "label" int32 [N] and, where asked for, the flag bool [N].
 
@@ -91,7 +92,7 @@ def active_parts(
     for i, part in enumerate(parts.values()):
         part["label"] = with_false_labels(part["label"], num_classes, faults, i)
     parts["pool"]["image"] = with_pixel_noise(parts["pool"]["image"], faults)
-    return parts, num_classes
+    return parts, num_classes, notes_of(tables.values())
 
 
 def split_by_shares(rows: Mapping[str, np.ndarray], names: tuple[str, ...]) -> dict[str, Part]:

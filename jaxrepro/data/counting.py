@@ -1,6 +1,6 @@
 """Images with points to count, in the parts of the protocol, and batches drawn with replacement.
 
-    parts, facts = counting_parts("synbols:counting?points=a", {"train": "train[:9000]", …}, Overlap.NONE)
+    parts, facts, notes = counting_parts("synbols:counting?points=a", {"train": "train[:9000]", …}, Overlap.NONE)
     parts["train"]["image"], parts["train"]["points"]          # uint8 [N, H, W, 3], bool [N, H, W]
     block = with_replacement(num_rows=9000, batch_size=1)       # of a `Source`
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrepro.data.dataset import Table
+from jaxrepro.data.dataset import Table, notes_of
 from jaxrepro.data.points import unpack_points
 from jaxrepro.data.sources import load_dataset
 from jaxrepro.data.splits import read_split
@@ -35,8 +35,8 @@ class Overlap(StrEnum):
 
 def counting_parts(
     source: str, splits: Mapping[str, str], overlap: Overlap = Overlap.ANY, smoke_command: str = ""
-) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
-    """Returns (parts, facts of the task).
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any], tuple[str, ...]]:
+    """Returns (parts, facts of the task, notes on the data).
 
     A part is "image" uint8 [N, H, H, 3], "points" bool [N, H, H], "overlap" float32 [N], a share of the pixels, and
     "letter_size" float32 [N], in pixels.
@@ -63,7 +63,7 @@ def counting_parts(
         "image_side": parts["train"]["image"].shape[1],
         "partition": (re.findall(r"[?&]split=(\w+)", source) or ["random"])[0],
     }
-    return parts, facts
+    return parts, facts, notes_of(tables)
 
 
 def _part(table: Table, overlap: Overlap, source: str) -> dict[str, np.ndarray]:

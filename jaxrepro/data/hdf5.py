@@ -17,6 +17,7 @@ Rows are read when asked for; the file stays open. What is stored in one piece i
 rows of a piece of something compressed are wanted, the whole piece is read, because HDF5 picks single rows slowly.
 """
 
+import dataclasses
 import functools
 import json
 import logging
@@ -35,7 +36,7 @@ from jaxrepro.data.points import point_columns
 from jaxrepro.errors import UserError, unknown
 from jaxrepro.synbols import seal
 from jaxrepro.synbols.columns import attribute_columns
-from jaxrepro.synbols.storage import classes_of, mapped
+from jaxrepro.synbols.storage import classes_of, header_of, mapped
 
 _PIECE_ROWS = 4096
 _MASK_ROWS = 256  # read together, a chunk or more of compressed masks
@@ -156,8 +157,13 @@ def _synbols_tables(path: Path, file: Any, split: str | None, masks: bool, point
     if points:
         build = functools.partial(_build_points, path, file, points)
         memory |= cached_arrays(f"points-{path.stem}", key | {"points": points}, build)
+    names = zip(("label", "font"), classes_of(file))
+    # Where an image shows nothing, its class is -1: whoever asks for the classes has to look at the numbers.
+    classes = {name: named for name, named in names if named and memory[name].min() >= 0}
+    header = header_of(file)
+    found = {"classes": classes, "note": header.note if header else ""}
     return {
-        name: _table(path, name, stored, memory, rows)
+        name: dataclasses.replace(_table(path, name, stored, memory, rows), **found)
         for name, rows in _stored_split(path, file, split, num_rows).items()
     }
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from jaxrepro.config import RunConfig
 from jaxrepro.data import Table, load_dataset, make_source, read_split
+from jaxrepro.data.dataset import notes_of
 from jaxrepro.data.layout import check_classes
 from jaxrepro.data.square import Fit, check_squares, read_squares, square
 from jaxrepro.durations import num_steps
@@ -190,6 +191,7 @@ def build(config: Config) -> Experiment:
         update=make_update(config, optimizer),
         evaluators=evaluators,
         sharding_rules=SHARDING_RULES,
+        notes=notes_of((train, test)),
     )
 
 

@@ -145,7 +145,7 @@ def build(config: Config) -> Experiment:
     """Returns the experiment: training in rounds, and at the end of each calibration, test, and acquisition."""
     smoke = f"python launch.py --config=configs/{config.name}.py:smoke"
     task = config.task
-    parts, num_classes = active_parts(
+    parts, num_classes, notes = active_parts(
         config.data.source,
         train=config.data.train,
         test=config.data.test,
@@ -223,6 +223,7 @@ def build(config: Config) -> Experiment:
             Transition("acquisition", at, acquire),
         ),
         evaluators=(active_learning_evaluator(config, learning, rounds, parts, held_out, tested, facts),),
+        notes=notes,
     )
 
 

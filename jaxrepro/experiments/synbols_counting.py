@@ -140,7 +140,7 @@ def build(config: Config) -> Experiment:
     """Returns the experiment: training, validation after every epoch, and the test of the best weights at the end."""
     splits = {"train": config.data.train, "valid": config.data.valid, "test": config.data.test}
     smoke = f"python launch.py --config=configs/{config.name}.py:smoke"
-    parts, facts = counting_parts(config.data.source, splits, config.task.overlap, smoke)
+    parts, facts, notes = counting_parts(config.data.source, splits, config.task.overlap, smoke)
     if limit := config.eval.num_examples:
         parts["test"] = {k: a[:limit] for k, a in parts["test"].items()}
     source = make_source(config, parts["train"], len(parts["test"]["image"]))
@@ -178,4 +178,5 @@ def build(config: Config) -> Experiment:
         transitions=(validation,),
         evaluators=(counting_test(task, str(config.method.name), config.task.column, parts["test"], counts, facts),),
         stopped=functools.partial(counting.stopped, task),
+        notes=notes,
     )

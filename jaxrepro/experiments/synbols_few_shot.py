@@ -22,6 +22,7 @@ import numpy as np
 from jaxrepro.config import EvalConfig, RunConfig, Schedule
 from jaxrepro.data import load_dataset
 from jaxrepro.data.classes import language_names
+from jaxrepro.data.dataset import notes_of
 from jaxrepro.data.episodes import ClassTable, EpisodeShape, class_tables
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError, check
@@ -152,8 +153,8 @@ def prepare(images: jax.Array) -> jax.Array:
     return 2 * (images.astype(jnp.float32) / 255) - 1
 
 
-def load(config: Config) -> tuple[dict[Attribute, dict[str, ClassTable]], np.ndarray]:
-    """Returns (attribute -> part -> table, language of every image).
+def load(config: Config) -> tuple[dict[Attribute, dict[str, ClassTable]], np.ndarray, tuple[str, ...]]:
+    """Returns (attribute -> part -> table, language of every image, notes on the data).
 
     Raises:
       UserError: the data lacks an attribute, has images without a class, or a part has too few classes for an episode.
@@ -174,7 +175,8 @@ def load(config: Config) -> tuple[dict[Attribute, dict[str, ClassTable]], np.nda
         tables[attribute] = class_tables(
             columns["image"], labels, names, attribute, config.episodes.shape, config.episodes.shares
         )
-    return tables, language_names(first.classes.get("label", ()), columns["label"])
+    languages = language_names(first.classes.get("label", ()), columns["label"])
+    return tables, languages, notes_of(parts.values())
 
 
 def make_source(config: Config, table: ClassTable) -> Source:
@@ -195,7 +197,7 @@ def make_source(config: Config, table: ClassTable) -> Source:
 
 def build(config: Config) -> Experiment:
     """Returns the experiment: training on episodes, validation after every epoch, and the test at the end."""
-    tables, languages = load(config)
+    tables, languages, notes = load(config)
     own = tables[config.episodes.train]
     source, method = make_source(config, own["train"]), make_method(config)
     epoch = round(source.steps_per_epoch)
@@ -240,4 +242,5 @@ def build(config: Config) -> Experiment:
         transitions=(validation,),
         evaluators=(test,),
         stopped=functools.partial(episodic.stopped, task),
+        notes=notes,
     )

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxrepro.config import RunConfig
 from jaxrepro.data import make_source
 from jaxrepro.data.classes import class_names, held_out, labelled_splits
+from jaxrepro.data.dataset import notes_of
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import check
 from jaxrepro.evaluators.classification import classifier_test
@@ -101,4 +102,5 @@ def build(config: Config) -> Experiment:
         update=update,
         transitions=(validation,),
         evaluators=(test, Evaluator("trunk", "trunk", When(end=True), keep)),
+        notes=notes_of(tables.values()),
     )

@@ -23,6 +23,7 @@ import numpy as np
 from jaxrepro.config import OptimConfig, RunConfig
 from jaxrepro.data import load_dataset, make_source, read_split
 from jaxrepro.data.augment import CropFlipConfig, random_crop_flip
+from jaxrepro.data.dataset import notes_of
 from jaxrepro.data.splits import ordered_by
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError, check
@@ -187,7 +188,13 @@ def build(config: Config) -> Experiment:
         facts=facts_of(config, train.num_rows, test.num_rows),
     )
     return Experiment(
-        source=source, init=init, draw=draw, update=update, evaluators=(evaluator,), sharding_rules=SHARDING_RULES
+        source=source,
+        init=init,
+        draw=draw,
+        update=update,
+        evaluators=(evaluator,),
+        sharding_rules=SHARDING_RULES,
+        notes=notes_of((train, test)),
     )
 
 

@@ -28,7 +28,7 @@ def test_parts_are_disjoint_have_the_published_shares_and_never_change():
 
 
 def test_an_official_test_set_stays_whole():
-    parts, num_classes = active_parts("mnist5k", official_test=True)
+    parts, num_classes, _ = active_parts("mnist5k", official_test=True)
     assert num_classes == 10
     sizes = {k: len(p["label"]) for k, p in parts.items()}
     num_train = sizes["pool"] * 10 // 7
@@ -67,7 +67,7 @@ def test_images_without_a_symbol_and_behind_shapes_are_recognised_by_their_masks
 
 
 def test_the_generators_missing_symbols_are_found():
-    parts, num_classes = active_parts(
+    parts, num_classes, _ = active_parts(
         "synbols:missing-symbol-paper?num_samples=300&resolution=8&auxiliary=false&masks=true",
         official_test=False,
         flag=Flag.MISSING,

@@ -23,7 +23,7 @@ def tables(side=32, **changes):
         "label": np.zeros(20, np.int32),
     } | changes
     table = table_from_arrays("made-up", {k: a for k, a in arrays.items() if a is not None})
-    table = dataclasses.replace(table, classes={"label": tuple("abc")})
+    table = dataclasses.replace(table, classes={"label": tuple("abc")}, note="only three letters")
     return {"train": table, "valid": table}
 
 
@@ -37,15 +37,16 @@ def loaded(monkeypatch):
 
 
 def test_parts_are_cut_first_and_then_filtered_by_overlap(loaded):
-    parts, facts = counting_parts("made-up?split=stratified_char", SPLITS, Overlap.NONE)
+    parts, facts, notes = counting_parts("made-up?split=stratified_char", SPLITS, Overlap.NONE)
+    assert notes == ("only three letters",)
     assert [len(part["image"]) for part in parts.values()] == [4, 2, 10]
     assert parts["train"]["letter_size"].tolist() == [1, 3, 5, 7]
     assert parts["valid"]["letter_size"].tolist() == [9, 11]
     assert parts["train"]["points"].dtype == bool
     assert parts["train"]["points"].shape == (4, 32, 32)
     assert facts == {"num_images": 40, "num_classes": 3, "image_side": 32, "partition": "stratified_char"}
-    some, _ = counting_parts("made-up", SPLITS, Overlap.SOME)
-    every, facts = counting_parts("made-up", SPLITS, Overlap.ANY)
+    some, *_ = counting_parts("made-up", SPLITS, Overlap.SOME)
+    every, facts, _ = counting_parts("made-up", SPLITS, Overlap.ANY)
     assert (len(some["test"]["image"]), len(every["test"]["image"])) == (10, 20)
     assert facts["partition"] == "random"
 

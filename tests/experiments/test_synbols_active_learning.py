@@ -85,7 +85,7 @@ def test_a_run_reports_its_cells_and_draws_its_pictures(solo):
     assert cells["table7", "10% Missing @20%", "nll"] == pytest.approx(float(state["BALD"].history["nll"][0, 0]))
     share = cells["text", "10% Missing", "blank_query_share"]
     asked = state["BALD"].pool.order[0, 12:20]
-    parts, _ = active.active_parts(SOURCE, official_test=False, flag=Flag.MISSING)
+    parts, *_ = active.active_parts(SOURCE, official_test=False, flag=Flag.MISSING)
     assert share == 100 * parts["pool"]["missing"][asked].mean()
     pictures = {"test_nll", "reliability", "query_share", "first_queries_bald"}
     assert pictures <= {p.stem for p in (workdir / "figures").glob("*.png")}
