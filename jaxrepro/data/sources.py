@@ -59,6 +59,7 @@ _KINDS = {
             "system": bool,
             "instances": bool,
             "near_duplicates": bool,
+            "normal_weight": int,
             "exclude_fonts": str,
             "strict": bool,
         },

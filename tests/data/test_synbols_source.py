@@ -11,7 +11,7 @@ from jaxrepro.data import load_dataset, read_split
 from jaxrepro.data import synbols as source
 from jaxrepro.data.dataset import notes_of
 from jaxrepro.errors import UserError
-from jaxrepro.synbols import parallel
+from jaxrepro.synbols import Choice, attribute_sampler, parallel, write_dataset
 from jaxrepro.synbols.columns import attribute_columns
 from jaxrepro.synbols.fonts import discovery
 from jaxrepro.synbols.generate import Recipe, generate_file, render_arrays
@@ -68,6 +68,17 @@ def test_options_name_different_data():
     np.testing.assert_array_equal(plain, images("&seed=0"))
     for options in ("&seed=1", "&language=greek", "&auxiliary=false", "&compat=v1"):
         assert (plain != images(options)).any(), options
+
+
+def test_letters_that_are_not_bold_are_regular_on_request():
+    def images(options):
+        spec = f"synbols:less-variations?num_samples=30&resolution=16{options}"
+        return load_dataset(spec)["train"].arrays()["image"]
+
+    assert (images("") != images("&normal_weight=400")).any(), "Poppins has Medium"
+    np.testing.assert_array_equal(images(""), images("&normal_weight=500"))
+    with pytest.raises(UserError, match="normal_weight is 300"):
+        images("&normal_weight=300")
 
 
 def test_masks_come_on_request():
@@ -241,3 +252,15 @@ def test_the_archive_of_a_split_reads_as_npz(path, tmp_path):
     for part in one:
         for name, values in one[part].arrays().items():
             np.testing.assert_array_equal(values, two[part].arrays()[name])
+
+
+def test_a_file_of_the_generator_names_its_classes_and_what_it_lacks(tmp_path):
+    recipe = Recipe("few-shot", 0, {"resolution": 8})
+    file = generate_file(recipe, 40, tmp_path / "a.h5")
+    one, two = load_dataset("synbols:few-shot?num_samples=40&resolution=8"), load_dataset(f"hdf5:{file}")
+    for part, table in one.items():
+        assert two[part].classes == table.classes
+        assert two[part].note == table.note != ""
+    sampler = attribute_sampler(char="a", n_symbols=Choice((0, 1)), resolution=8)
+    file = write_dataset(tmp_path / "b.h5", sampler, 20, symbols=("a", "b"))
+    assert load_dataset(f"hdf5:{file}")["train"].classes == {}, "an image without a symbol has the class -1"
