@@ -22,6 +22,7 @@ import numpy as np
 
 from jaxrepro.errors import UserError
 from jaxrepro.synbols.columns import attribute_columns
+from jaxrepro.synbols.symbols import attributes_json
 
 MOST_ROWS = 512
 _CHUNK_BYTES = 2**18  # of masks, uncompressed
@@ -80,7 +81,7 @@ def layout_of(image_shape: Sequence[int], mask_shape: Sequence[int], num_rows: i
 
 def pack(x: np.ndarray, mask: np.ndarray, attributes: Sequence[Mapping[str, Any]], layout: Layout | None) -> Block:
     """Returns samples as a block; its masks are compressed if they fit the layout."""
-    y = [json.dumps(a).encode("ascii") for a in attributes]
+    y = [attributes_json(a).encode("ascii") for a in attributes]
     fits = layout is not None and layout.mask_shape == mask.shape[1:]
     return Block(x, compressed(mask, layout) if fits else mask, y, columns_of(attributes))
 

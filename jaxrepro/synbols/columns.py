@@ -61,6 +61,17 @@ def attribute_columns(
     return columns
 
 
+def check_classes(attributes: Sequence[Mapping[str, Any]], symbols: Sequence[str], font_names: Sequence[str]) -> None:
+    """Raises UserError where a sample is of none of the classes that are given: nobody could read its file."""
+    for name, classes, argument in (("char", symbols, "symbols"), ("font", font_names, "font_names")):
+        drawn = {row[name] for row in attributes if name in row} if classes else set()
+        if unknown := sorted(drawn.difference(classes)):
+            raise UserError(
+                f"the sampler draws the {name} {unknown[0]!r}, which is none of the {len(classes)} {argument}; "
+                "name all that can occur, or none"
+            )
+
+
 _NOTHING = {
     "char": None, "font": None, "is_bold": False, "is_slant": False,
     "rotation": np.nan, "scale": np.nan, "translation": (np.nan, np.nan),

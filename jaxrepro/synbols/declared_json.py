@@ -16,7 +16,7 @@ from typing import Any
 
 from jaxrepro.errors import UserError, unknown
 from jaxrepro.synbols import attributes, distributions, patterns
-from jaxrepro.synbols.distributions import Constant, Distribution, Function, declared
+from jaxrepro.synbols.distributions import Constant, Distribution, Function, declared, plain
 from jaxrepro.synbols.fonts import Font, FontSet
 from jaxrepro.synbols.languages import Alphabet
 
@@ -79,7 +79,7 @@ def _encoded(value: Any) -> Any:
         fonts = [font.name for font in value.fonts]
         return {"type": "Alphabet", "name": value.name, "fonts": fonts, "symbols": list(value.symbols)}
     if dataclasses.is_dataclass(value):
-        held = [(f, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        held = [(f, plain(getattr(value, f.name))) for f in dataclasses.fields(value)]
         unusual = {f.name: _encoded(v) for f, v in held if v != f.default}
         return {"type": type(value).__name__, **unusual}
     return {"type": type(value).__qualname__}  # someone's own kind of value: told, not read back

@@ -250,7 +250,8 @@ def shown(value: Any) -> str:
     if hasattr(value, "name"):
         sizes = [f"{len(getattr(value, k))} {k}" for k in ("fonts", "symbols") if hasattr(value, k)]
         return f"{value.name} ({', '.join(sizes)})" if sizes else value.name
-    unusual = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
+    held = [(f, plain(getattr(value, f.name))) for f in fields(value)]
+    unusual = {f.name: v for f, v in held if v != f.default}
     return f"{type(value).__name__}({', '.join(f'{k}={shown(v)}' for k, v in unusual.items())})"
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from jaxrepro.errors import UserError
 from jaxrepro.synbols import blocks, checks, drawing, identity, parallel, storage
 from jaxrepro.synbols.blocks import Layout
-from jaxrepro.synbols.columns import attribute_columns
+from jaxrepro.synbols.columns import attribute_columns, check_classes
 from jaxrepro.synbols.fonts import FontSet, find_fonts, fingerprint, installed_fonts
 from jaxrepro.synbols.fonts.discovery import MEDIUM, fingerprint_of_files
 from jaxrepro.synbols.masks import aggregated, storable
@@ -219,6 +219,8 @@ def generate_file(
     made = recipe.load()
     # One sample now, so that a mistake shows before files and processes are made.
     sample = render_arrays(made, recipe.seed, [first])
+    blocks.pack(*sample, None)
+    check_classes(sample[2], made.symbols, made.font_names)
     folder = out.with_name(out.name + ".partial")
     if out.parent.is_dir() and not os.path.exists(out):
         storage.check_room(out, folder, (stop - first) * sample[0].nbytes)
@@ -359,7 +361,9 @@ def _piece_task(
             stored = block.x, blocks.decompressed(block.mask, stop - start), block.y
             _check_rendered(folder, made, recipe.seed, start, stop, stored)
             return
-        block = blocks.pack(*render_arrays(made, recipe.seed, range(start, stop)), layout)
+        samples = render_arrays(made, recipe.seed, range(start, stop))
+        check_classes(samples[2], made.symbols, made.font_names)
+        block = blocks.pack(*samples, layout)
         with storage.unwritable_is_a_user_error(out):
             blocks.save(path_of(folder, start, stop), block)
 

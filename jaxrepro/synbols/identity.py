@@ -27,7 +27,7 @@ from jaxrepro.synbols.masks import flatten_mask, flatten_mask_except_first
 from jaxrepro.synbols.patterns import ImagePattern, picture_files
 from jaxrepro.synbols.predefined import Dataset
 from jaxrepro.synbols.sampling import generator, image_of
-from jaxrepro.synbols.symbols import attributes_of, flatten_attributes
+from jaxrepro.synbols.symbols import attributes_json, attributes_of, flatten_attributes
 
 _PROBED = 20_000  # samples, a few seconds' work
 _DRAWN_TWICE = 200  # of them, to find samplers that draw from something else than their generator
@@ -122,7 +122,7 @@ def check_rendered(
     Args:
       same_mask: the masks must be equal, and no attribute may be stored that is not there now.
     """
-    one, other = json.loads(stored[2]), json.loads(json.dumps(sample[2]))
+    one, other = json.loads(stored[2]), json.loads(attributes_json(sample[2]))
     found = _first_difference(one, other)
     if same_mask and not found:
         more = [name for name in one if name not in other]

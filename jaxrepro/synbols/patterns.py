@@ -250,7 +250,9 @@ def picture_files(root: str | None) -> tuple[str, ...]:
 
         spec = importlib.util.find_spec("sklearn")
         if spec is None or spec.origin is None:
-            raise UserError("ImagePattern needs pictures: give a folder (root=FOLDER), or pip install scikit-learn")
+            raise UserError(
+                "ImagePattern needs pictures: give a folder (root=… or --pictures=…), or pip install scikit-learn"
+            )
         root = str(Path(spec.origin).parent / "datasets" / "images")
     found = sorted(p for p in Path(root).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not found:

@@ -7,7 +7,7 @@ write("grid", Path("preview.png"), Recipe("camouflage"))
 grid        a hundred samples
 letters     characters × fonts: a column for each of some letters, a row for each of some families
 attributes  fonts, languages, resolutions and textures, one row each, after figure 1 of the paper
-datasets    a row of every predefined dataset that there are fonts for, after figure 3
+datasets    a row of every predefined dataset that there are fonts and pictures for, after figure 3
 histograms  of the attributes, by part of the random split
 splits      rotation and scale by part of an iid, a stratified and a compositional split, after figure 2
 """
@@ -28,7 +28,7 @@ from jaxrepro.synbols.columns import attribute_columns
 from jaxrepro.synbols.generate import Recipe, render
 from jaxrepro.synbols.languages import LANGUAGES, alphabet
 from jaxrepro.synbols.patterns import Camouflage, Gradient, ImagePattern, MultiGradient, SolidColor, picture_files
-from jaxrepro.synbols.predefined import DATASETS
+from jaxrepro.synbols.predefined import DATASETS, options_of
 from jaxrepro.synbols.sampling import generator
 from jaxrepro.synbols.splits import PARTS, random_split, standard_split
 from jaxrepro.synbols.symbols import attributes_of
@@ -44,7 +44,7 @@ def write(figure: str, out: Path, recipe: Recipe, file: Path | None = None) -> N
     """Draws a figure of the module's text into a PNG file.
 
     Args:
-      recipe: of the dataset; `letters`, `attributes` and `datasets` take its fonts, seed and language only.
+      recipe: of the dataset; `letters`, `attributes` and `datasets` take its fonts, seed, language and pictures only.
       file: show this file instead of rendering.
 
     Raises:
@@ -162,10 +162,14 @@ def attributes(recipe: Recipe, file: None) -> Any:
 
 
 def datasets(recipe: Recipe, file: None) -> Any:
-    rows = []
-    for name in DATASETS:
+    root, rows = recipe.options.get("pictures"), []
+    for name, entry in DATASETS.items():
+        is_photographed = "pictures" in options_of(entry)
+        if is_photographed and _pictures(root) is None:
+            continue
+        options = {"pictures": root} if is_photographed and root is not None else {}
         try:
-            made = Recipe(name, recipe.seed, search=recipe.search).load()
+            made = Recipe(name, recipe.seed, options, recipe.search).load()
         except UserError:
             continue  # no fonts for its language
         images = render(made.sampler, made.mask_aggregator, recipe.seed, range(NUM_COLUMNS))[0]

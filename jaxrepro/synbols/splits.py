@@ -155,6 +155,8 @@ def _class_groups(values: np.ndarray, name: str, ratios: Sequence[float], seed: 
 
 def _percentile_groups(values: np.ndarray, name: str, ratios: Sequence[float]) -> np.ndarray:
     """Returns each row's group [N] by the cumulated ratios; a value on a border belongs to the later group."""
+    if np.isnan(values).all():  # images without a symbol
+        raise UserError(f"{name} cannot be split in three: no image has one")
     borders = np.nanpercentile(values, np.cumsum(ratios)[:2] * 100)
     group = np.searchsorted(borders, values, side="right")
     _check_parts(group, name)

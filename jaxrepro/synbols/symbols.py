@@ -9,16 +9,17 @@ another process, and drawn any number of times with the same result. Source: Syn
 """
 
 import functools
+import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
 from jaxrepro.errors import UserError, unknown
 from jaxrepro.synbols.checks import flag, number
-from jaxrepro.synbols.distributions import Distribution, declared
+from jaxrepro.synbols.distributions import Distribution, declared, plain
 from jaxrepro.synbols.fonts import Font
 from jaxrepro.synbols.languages import Alphabet
 from jaxrepro.synbols.patterns import NoPattern, Pattern, SolidColor, checked_pattern
@@ -166,10 +167,14 @@ def attributes_of(image: Image) -> dict[str, Any]:
 
 
 def pattern_attributes(pattern: Pattern) -> dict[str, Any]:
-    """Returns {"style": name of the class} and its seed or colour, and whatever else is not at its default."""
+    """Returns {"style": name of the class} and its seed or colour, and whatever else is not at its default.
+
+    Of somebody's own pattern that is no dataclass only the name.
+    """
     attributes: dict[str, Any] = {"style": type(pattern).__name__}
     for name, default in _defaults(type(pattern)):
         value = getattr(pattern, name)
+        value = plain(value) if isinstance(value, np.ndarray | np.generic) else value
         if value != default or name in ("seed", "color"):
             is_drawn = isinstance(value, Distribution) or callable(value)
             attributes[name] = str(declared(value)) if is_drawn else list(value) if isinstance(value, tuple) else value
@@ -178,7 +183,25 @@ def pattern_attributes(pattern: Pattern) -> dict[str, Any]:
 
 @functools.cache
 def _defaults(pattern_type: type) -> tuple[tuple[str, Any], ...]:
-    return tuple((f.name, f.default) for f in fields(pattern_type))
+    return tuple((f.name, f.default) for f in fields(pattern_type)) if is_dataclass(pattern_type) else ()
+
+
+def attributes_json(attributes: dict[str, Any]) -> str:
+    """Returns the attributes of a sample as JSON, with NumPy's numbers and arrays as plain ones.
+
+    Raises:
+      UserError: a pattern or an aggregator of masks adds something that JSON cannot hold.
+    """
+    return _ENCODER.encode(attributes)
+
+
+def _plain_for_json(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value)
+    raise UserError(f"an attribute is {value!r}; files hold numbers, texts, flags, lists and dicts of them")
+
+
+_ENCODER = json.JSONEncoder(default=_plain_for_json)
 
 
 def flatten_attributes(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Pictures show what they say, and are written whole or not at all."""
 
+import importlib.util
 import os
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from PIL import Image
 
 from jaxrepro.errors import UserError
-from jaxrepro.synbols import preview
+from jaxrepro.synbols import patterns, preview
 from jaxrepro.synbols.generate import Recipe, generate_file, render_arrays
 from jaxrepro.synbols.languages import alphabet
+from jaxrepro.synbols.predefined import DATASETS
 
 
 def test_tiles_stand_in_reading_order_with_white_between_them():
@@ -72,14 +74,27 @@ def test_the_picture_beside_a_file_of_large_images_is_small(tmp_path):
 
 
 def test_every_dataset_that_there_are_fonts_for_has_a_row(monkeypatch):
-    from jaxrepro.synbols.predefined import DATASETS
-
     names = []
     monkeypatch.setattr(preview, "_stacked", lambda rows, beside: names.extend(name for name, _ in rows))
     monkeypatch.setattr(preview, "NUM_COLUMNS", 1)
     preview.datasets(Recipe("default"), None)
     assert set(DATASETS) - set(names) <= {"korean-1k"}
     assert len(names) > 25
+
+
+def test_without_photographs_the_other_datasets_have_their_rows(tmp_path, monkeypatch):
+    """As in the distribution of the generator alone, which brings no scikit-learn."""
+    names, find_spec = [], importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "sklearn" else find_spec(name))
+    monkeypatch.setattr(preview, "_stacked", lambda rows, beside: names.extend(name for name, _ in rows))
+    monkeypatch.setattr(preview, "NUM_COLUMNS", 1)
+    monkeypatch.setattr(preview, "DATASETS", {k: DATASETS[k] for k in ("plain", "natural-patterns")})
+    patterns.forget_pictures()
+    preview.datasets(Recipe("default"), None)
+    Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    preview.datasets(Recipe("default", options={"pictures": str(tmp_path)}), None)
+    patterns.forget_pictures()
+    assert names == ["plain", "plain", "natural-patterns"]
 
 
 def test_histograms_show_all_samples_by_part(tmp_path):

@@ -1,6 +1,8 @@
 """Wrong arguments of the library's functions are one line; NumPy's numbers are as good as Python's."""
 
+import dataclasses
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,9 @@ def aggregating(value):
         (aggregating(lambda masks: masks), r"gave an array \[8, 8, 1\]; it must give a mask"),
         (aggregating(lambda masks: (masks[0], {})), r"gave \(an array \[8, 1\], \{\}\)"),
         (aggregating(lambda masks: (masks[..., 0] / 256, {})), "numbers that are not whole or not 0 to 255"),
+        (aggregating(lambda masks: (masks, {"area": {1, 2}})), r"an attribute is \{1, 2\}; files hold numbers"),
+        (lambda: write(symbols=("b", "c")), "the sampler draws the char 'a', which is none of the 2 symbols"),
+        (lambda: write(font_names=("Nothing",)), "which is none of the 1 font_names"),
     ],
 )
 def test_a_wrong_argument_is_named_and_nothing_is_left(tmp_path, monkeypatch, call, says):
@@ -90,3 +95,61 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
 def test_masks_of_other_whole_numbers_are_stored(tmp_path):
     write(tmp_path / "a.h5", mask_aggregator=lambda masks: (masks[..., 0] > 2, {}))
     assert set(np.unique(read(tmp_path / "a.h5")[1])) == {0, 1}
+
+
+def test_a_class_that_was_not_given_is_refused_wherever_it_is_drawn(tmp_path):
+    """Nobody could read the file: its numbers have no class."""
+    sampler = attribute_sampler(char=Choice(("a", "b")), resolution=8)
+    with pytest.raises(UserError, match=r"the sampler draws the char '[ab]', which is none of the 1 symbols"):
+        write(tmp_path / "a.h5", sampler, 40, symbols=(next(dataset_generator(sampler, 1))[2]["char"],))
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_attributes_that_an_aggregator_gives_may_be_numpys_numbers(tmp_path):
+    def aggregate(masks):
+        return masks, {"area": np.float32(0.5), "box": np.arange(2), "is_seen": np.bool_(True)}
+
+    write(tmp_path / "a.h5", mask_aggregator=aggregate)
+    attributes = read(tmp_path / "a.h5")[2][0]
+    assert {k: attributes[k] for k in ("area", "box", "is_seen")} == {"area": 0.5, "box": [0, 1], "is_seen": True}
+    write(tmp_path / "a.h5", mask_aggregator=aggregate)  # compared with what is there
+
+
+class Blue:
+    """A pattern of somebody's own, no dataclass."""
+
+    def source(self, resolution):
+        import cairo
+
+        return cairo.SolidPattern(0, 0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shades:
+    """One with an array in it."""
+
+    levels: np.ndarray
+    seed: int | None = None
+
+    def source(self, resolution):
+        import cairo
+
+        return cairo.SolidPattern(*self.levels)
+
+
+@pytest.mark.parametrize("pattern", [Blue(), Shades(np.linspace(0, 1, 3))], ids=["class", "array"])
+def test_patterns_of_ones_own_are_drawn_recorded_and_compared(tmp_path, pattern):
+    sampler = attribute_sampler(char="a", resolution=8, background=pattern)
+    assert "background" in str(sampler)
+    write(tmp_path / "a.h5", sampler)
+    background = read(tmp_path / "a.h5")[2][0]["background"]
+    assert background["style"] == type(pattern).__name__
+    assert background.get("levels", [0, 0.5, 1]) == [0, 0.5, 1]
+    write(tmp_path / "a.h5", sampler)
+
+
+def test_images_without_a_symbol_have_no_splits_by_its_attributes_and_no_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write(tmp_path / "a.h5", attribute_sampler(n_symbols=0, resolution=8), 6)
+    assert set(read(tmp_path / "a.h5")[3]) == {"random"}
