@@ -9,6 +9,7 @@ from jaxrepro.report import style
 
 SHOWN = 3  # images as they come, and as many with the largest errors
 NUM_BINS = 8
+MOST_BARS = 200  # of a histogram; a wild density counts thousands
 LABELS = {"overlap": "pixels where letters overlap (%)", "letter_size": "mean size of the counted letters (pixels)"}
 
 
@@ -68,7 +69,9 @@ def draw_counts(true: np.ndarray, counts: np.ndarray, constant: float, title: st
     scatter.axhline(constant, color=style.AMBER, linestyle=":", label=f"constant {constant:g}")
     style.style_axes(scatter, title, "true count", "predicted count")
     scatter.legend(frameon=False, fontsize=8)
-    bins = np.arange(np.floor(ends[0]) - 0.5, np.ceil(ends[1]) + 1.5)
+    low, high = np.floor(ends[0]), np.ceil(ends[1])
+    width = max(1, -(-(high - low + 1) // MOST_BARS))
+    bins = np.arange(low - 0.5, high + 0.5 + width, width)
     bars.hist(true, bins, color=style.GREY, alpha=0.45, label="true")
     bars.hist(counts, bins, histtype="step", color=style.BLUE, linewidth=1.5, label="predicted")
     style.style_axes(bars, "Histogram of counts", "count", "images")
