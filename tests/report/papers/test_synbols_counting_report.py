@@ -41,6 +41,28 @@ def test_a_cell_stands_beside_the_papers_and_one_of_another_task_is_kept_apart(t
     assert "overlap any instead of none" in printed
 
 
+def test_both_methods_of_a_sweep_bring_the_same_constant_and_are_joined(tmp_path, capsys):
+    dirs = [
+        finished_runs.write_run(
+            tmp_path / f"{method} {seed}",
+            results_of(
+                "synbols_counting", [record(method, mae) | {"seed": seed}, record("constant", 1.4) | {"seed": seed}]
+            ),
+            config={"version": "v1", "method": {"name": method}},
+        )
+        for seed in (0, 1)
+        for method, mae in (("FCN8-L", 0.5), ("FCN8-D", 1.1))
+    ]
+    for joined in (dirs, dirs[:1] + dirs[3:]):
+        assert main(joined) == 0
+        assert "1.4" in capsys.readouterr().out
+    other = finished_runs.write_run(
+        tmp_path / "other", results_of("synbols_counting", [record("constant", 1.5)]), config={"version": "v1"}
+    )
+    assert main([dirs[0], other]) == 2
+    assert "both give table5, constant" in capsys.readouterr().err
+
+
 def test_the_figure_has_a_panel_for_each_column_and_metric_and_a_line_for_the_constant():
     records = [record(row, value, m) for m in ("mae", "game") for row, value in (("FCN8-L", 0.6), ("constant", 1.5))]
     records += [record("FCN8-D", 2.0, column="Crowded", facts=TASK | {"padding": 1})]
