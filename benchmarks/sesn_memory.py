@@ -1,14 +1,16 @@
 """Memory and time of a training step of the STL-10 networks: what rematerialisation, portions and bfloat16 save.
 
-    python benchmarks/sesn_memory.py [--only=SESN-B] [--all_settings] [--convolutions=cpu] [--trace_only] [--time]
+    python benchmarks/sesn_memory.py [--only=SESN-B] [--all_settings] [--convolutions=cpu] [--trace_only] [--time|--run]
 
-Without --time nothing is run: steps of batch 128 at 96×96 are traced, lowered and compiled. `kept` is what the backward
-pass keeps by JAX's account (the residuals of `jax.vjp`, weights and statistics included), whatever a compiler makes of
-it. `temporaries` and `arguments` are XLA's memory analysis of the compiled step on the CPU backend, scheduled for
-little memory, with the convolutions that accelerators get ("plain") or with ours for CPU ("cpu"); workspaces of an
-accelerator's convolutions are not in it. With --time steps of batch 4 are run, all policies of a method in turn in one
-process; the fastest of some repetitions counts. Rows are merged into benchmarks/results/sesn-memory.json, and the
-tables of sesn_memory.md written anew from all of them (--table does that alone).
+Without --time and --run nothing is run: steps of batch 128 at 96×96 are traced, lowered and compiled. `kept` is what
+the backward pass keeps by JAX's account (the residuals of `jax.vjp`, weights and statistics included), whatever a
+compiler makes of it. `temporaries` and `arguments` are XLA's memory analysis of the compiled step on the CPU backend,
+scheduled for little memory, with the convolutions that accelerators get ("plain") or with ours for CPU ("cpu");
+workspaces of an accelerator's convolutions are not in it. With --time steps of batch 4 are run, all policies of a
+method in turn in one process; the fastest of some repetitions counts. With --run, on an accelerator, steps of batch 128
+are compiled for it and run: memory as its own compiler plans it, workspaces included. Rows are merged into
+benchmarks/results/sesn-memory.json, and the tables of sesn_memory.md written anew from all of them (--table does that
+alone).
 """
 
 import argparse
@@ -20,6 +22,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from unittest import mock
 
@@ -147,6 +150,43 @@ def timed(method: str, repetitions: int) -> Iterator[tuple[tuple, dict]]:
         yield name, {"step_s": min(seconds), "temporaries_gib": temporaries / 2**30}
 
 
+def on_device(method: str, settings: list[tuple], repetitions: int) -> Iterator[tuple[tuple, dict]]:
+    """Yields (name, row) of every setting of a method, batch 128, compiled for this device and run there."""
+    device = jax.devices()[0].device_kind
+    rng = np.random.default_rng(0)
+    rows = {
+        "image": jnp.asarray(rng.standard_normal((BATCH, SIZE, SIZE, 3), dtype=np.float32)),
+        "label": jnp.asarray(rng.integers(0, 10, BATCH)),
+    }
+
+    def compile(setting):
+        task = make_task(method, *setting)
+        state = jax.eval_shape(functools.partial(start, task))
+        return task, step_of(task).lower(state, rows, jnp.int32(0)).compile()
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        programs = list(pool.map(compile, settings))
+    for setting, (task, program) in zip(settings, programs):
+        analysis = program.memory_analysis()
+        row = {"temporaries_gib": analysis.temp_size_in_bytes / 2**30}
+        row["arguments_gib"] = analysis.argument_size_in_bytes / 2**30
+        try:
+            row["step_s"] = min(seconds_of_steps(program, jax.jit(functools.partial(start, task))(), rows, repetitions))
+        except jax.errors.JaxRuntimeError as error:
+            row["failed"] = str(error).splitlines()[0]  # out of memory
+        yield (method, *map(str, setting), device, str(BATCH)), row
+
+
+def seconds_of_steps(program, state, rows: dict, repetitions: int) -> list[float]:
+    state, _ = jax.block_until_ready(program(state, rows, jnp.int32(0)))
+    seconds = []
+    for i in range(repetitions):
+        begin = time.perf_counter()
+        state, _ = jax.block_until_ready(program(state, rows, jnp.int32(i)))
+        seconds.append(time.perf_counter() - begin)
+    return seconds
+
+
 def tables(rows: dict[tuple, dict]) -> str:
     """Returns two tables in Markdown: all methods by policy, and the settings of SESN-B."""
 
@@ -200,30 +240,36 @@ def main() -> None:
     parser.add_argument(
         "--time", action="store_true", help="run steps of batch 4 instead of compiling those of batch 128"
     )
+    parser.add_argument("--run", action="store_true", help="compile and run batch 128 on this device")
+    parser.add_argument("--out", type=Path, default=RESULTS / "sesn-memory.json")
     parser.add_argument("--convolutions", choices=["plain", "cpu"], default="plain")
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--all_settings", action="store_true", help="for every method, not for SESN-B alone")
     parser.add_argument("--trace_only", action="store_true", help="only what JAX keeps, without a compiler")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     args = parser.parse_args()
-    out = RESULTS / "sesn-memory.json"
+    out = args.out
     report = json.loads(out.read_text()) if out.exists() else {"rows": []}
     report["device"] = f"{jax.devices()[0].device_kind}, {platform.machine()}"
     report["versions"] = {"python": platform.python_version(), "jax": jax.__version__}
     known = {tuple(r["name"]): r for r in report["rows"]}
     for method in [m for m in METHODS if args.only in m and not args.table]:
         every = SETTINGS if args.all_settings or method == "SESN-B" else TIMED
-        for name, row in (
-            timed(method, args.repetitions)
-            if args.time
-            else compiled(method, every, args.convolutions, args.trace_only)
-        ):
+        if args.run:
+            found = on_device(method, every, args.repetitions)
+        elif args.time:
+            found = timed(method, args.repetitions)
+        else:
+            found = compiled(method, every, args.convolutions, args.trace_only)
+        for name, row in found:
             known[name] = known.get(name, {}) | row | {"name": list(name)}
-            print(" | ".join(name), "|", " ".join(f"{k} {v:.3g}" for k, v in row.items()), flush=True)
+            figures = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
+            print(" | ".join(name), "|", *figures, flush=True)
             new = out.with_suffix(".new")
             new.write_text(json.dumps(report | {"rows": list(known.values())}, indent=1) + "\n")
             new.replace(out)
-    write_tables(RESULTS / "sesn_memory.md", known)
+    if out.parent == RESULTS:
+        write_tables(RESULTS / "sesn_memory.md", known)
 
 
 if __name__ == "__main__":

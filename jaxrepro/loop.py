@@ -265,13 +265,14 @@ class Session:
         return ts, done, end
 
     def _log(self, ts: TrainState, step: int, since: int) -> TrainState:
-        found = mesh_lib.to_host(ts.metrics)
+        # What no batch since the last line counted, such as the mean over a mask without a hit, is not logged.
+        found = {k: m for k, m in mesh_lib.to_host(ts.metrics).items() if np.any(m.count > 0)}
         with np.errstate(invalid="ignore", divide="ignore"):
             values = {k: (m.total / m.count).tolist() for k, m in found.items()}
         self.clock.mark(step)
         self.writer.metrics(step, "train", values)
         self.progress.log(step, describe(values), self.clock.rate())
-        bad = [k for k, v in values.items() if not np.isfinite(v)[found[k].count > 0].all()]  # 0: a mask without a hit
+        bad = [k for k, v in values.items() if not np.isfinite(v)[found[k].count > 0].all()]
         if bad:
             raise NonFiniteError(f"train/{bad[0]} is not finite between steps {since} and {step}")
         return self.run.program.reset_metrics(ts)

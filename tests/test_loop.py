@@ -17,6 +17,7 @@ from jaxrepro.checkpoint import Checkpoints, NonFiniteError
 from jaxrepro.config import CheckpointConfig, Keep, ParallelConfig, TrainConfig
 from jaxrepro.errors import UserError
 from jaxrepro.experiment import Context, Evaluation, Transition, When
+from jaxrepro.metrics import Mean
 
 
 def lines(workdir):
@@ -128,6 +129,20 @@ def test_an_early_stop_ends_the_run_after_a_transition_and_resumes_as_stopped(tm
     assert lines(tmp_path)[-1]["step"] == 24
     assert lines(tmp_path)[-1]["split"] == "test"
     assert loop.train(config, toy.build(config, stop_at=20), tmp_path).step == 24
+
+
+def test_a_metric_is_logged_only_where_a_batch_was_counted(tmp_path, capsys):
+    config = toy.config()
+    toys = toy.build(config)
+
+    def update(state, batch, context):
+        state, metrics = toys.update(state, batch, context)
+        return state, metrics | {"rare": Mean.of(jnp.float32(7), context.step == 25)}
+
+    loop.train(config, dataclasses.replace(toys, update=update), tmp_path)
+    found = {line["step"]: line.get("rare", "not there") for line in lines(tmp_path) if line["split"] == "train"}
+    assert found == {10: "not there", 20: "not there", 30: 7, 40: "not there"}
+    assert "nan" not in "".join(capsys.readouterr())
 
 
 def test_a_loss_that_is_not_finite_names_the_interval_and_keeps_the_last_good_checkpoint(tmp_path):

@@ -31,7 +31,10 @@ class Grid:
 
 
 def grid_of(comparison: Comparison) -> Grid:
-    """Lays a comparison out: models against columns with a line per source, or against sources for a single column."""
+    """Lays a comparison out: models against columns with a line per source, or against sources for a single column.
+
+    What another task differs in would be a head wider than its numbers: heads say "28x28 (1)", and a note what (1) is.
+    """
     c = comparison
     if len(c.columns) == 1:
         column = c.columns[0]
@@ -40,13 +43,26 @@ def grid_of(comparison: Comparison) -> Grid:
     if not c.is_joined:
         lines = [([row], [_shown(c, row, column, OURS) for column in c.columns]) for row in c.rows]
         return Grid(c.title, ["", *c.columns], 1, lines, c.notes())
+    heads, tasks = _heads(c)
     lines = [
         ([row, label], [_shown(c, row, column, label) for column in c.columns])
         for row in c.rows
         for label in c.labels
         if label == OURS or any(c.number(row, column, label) for column in c.columns)
     ]
-    return Grid(c.title, ["", "", *c.columns], 2, lines, c.notes())
+    return Grid(c.title, ["", "", *heads], 2, lines, [*tasks, *c.notes()])
+
+
+def _heads(c: Comparison) -> tuple[list[str], list[str]]:
+    """Returns the heads of the columns, and a note for each difference of our tasks from the published ones."""
+    marks: dict[str, str] = {}
+    heads = []
+    for column in c.columns:
+        name, _, difference = column.partition(": ") if column in c.others else (column, "", "")
+        if difference:
+            mark = marks.setdefault(difference, f"({len(marks) + 1})")
+        heads.append(f"{name} {mark}" if difference else name)
+    return heads, [f"{mark}: {difference}" for difference, mark in marks.items()]
 
 
 def _shown(c: Comparison, row: str, column: str, label: str) -> Shown:

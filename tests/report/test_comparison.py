@@ -88,7 +88,8 @@ def test_not_run_not_reported_and_no_such_cell_are_three_different_words():
 def test_a_number_of_another_task_stands_in_a_column_of_its_own_that_names_what_differs():
     other = {"num_classes": 10, "num_train": 500}
     text = to_markdown(compare([ours(13.74, facts=other), ours(2.0, row="SiCNN")], [published()], complete=True))
-    assert lines_of(text, "28x28") == [["", "", "28x28", "28x28: 500 instead of 10,000 training images"]]
+    assert lines_of(text, "28x28") == [["", "", "28x28", "28x28 (1)"]]
+    assert "- (1): 500 instead of 10,000 training images" in text.splitlines()
     assert lines_of(text, "ours |") == [["CNN", "ours", "not run", "13.74"], ["SiCNN", "ours", "2.00", "not run"]]
     assert lines_of(text, "paper |") == [["", "paper", "2.56 ± 0.04", "–"]]
     assert "minus ours" not in text
