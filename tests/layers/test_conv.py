@@ -235,3 +235,9 @@ def test_sharded_batch_gives_the_same_gradient_and_is_never_gathered():
     environment = launching.environment(XLA_FLAGS="--xla_force_host_platform_device_count=8")
     done = subprocess.run([sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("strides", [0, (1, -2), (1, 2, 3)], ids=str)
+def test_impossible_strides_are_refused_in_one_line(strides):
+    with pytest.raises(ValueError, match="expected one positive number or a pair"):
+        conv2d(draw(1, 4, 4, 1), draw(3, 3, 1, 1), strides)
