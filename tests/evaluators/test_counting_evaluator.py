@@ -64,6 +64,16 @@ def test_errors_are_drawn_against_what_varies_only():
     assert pictures.draw_errors(errors, {"overlap": np.zeros(10)}, "made-up") is None
 
 
+def test_images_of_one_value_are_in_one_share():
+    """Most images of a set have no overlap at all: one point, not a column of them."""
+    values = np.array([0.0] * 12 + [0.2, 0.2, 0.2, 0.3])
+    line = pictures.draw_errors(np.arange(16.0), {"overlap": values}, "made-up").axes[0].lines[1]
+    np.testing.assert_allclose(line.get_xdata(), [0, 0.225])
+    np.testing.assert_allclose(line.get_ydata(), [5.5, 13.5])
+    shares = pictures._shares(np.random.default_rng(0).permutation(80.0 * np.arange(80)))
+    assert {len(s) for s in shares} <= {9, 10, 11}
+
+
 def test_counts_are_drawn_beside_the_constant():
     true, counts = np.array([3, 4, 5]), np.array([2.7, 4.4, -1.0])
     scatter, bars = pictures.draw_counts(true, counts, 4.0, "made-up").axes
