@@ -12,15 +12,9 @@ forward passes for a step, as a share of the rate of a large matrix product in t
 
 import argparse
 import functools
-import json
-import os
-import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +22,9 @@ import numpy as np
 import optax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from jaxrepro import __version__, seeds
+from measuring import Program, new_report, save, time_in_turn
+
+from jaxrepro import seeds
 from jaxrepro.config import Precision, SeedMode
 from jaxrepro.data.pil_augment import PlusConfig, random_plus
 from jaxrepro.models.classifiers import CLASSIFIERS, forward_macs, make_classifier
@@ -40,26 +36,6 @@ NUM_SEEDS = 3
 SLOW_S = 4.0  # what takes longer is not repeated
 ROWS = (*CLASSIFIERS, "ResNet-12+", "WRN-28-4+")
 
-Program = Callable[[], Any]
-
-
-def seconds(program: Program) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(program())
-    return time.perf_counter() - start
-
-
-def time_in_turn(programs: dict[str, Program], repetitions: int) -> dict[str, list[float]]:
-    """Returns seconds of every repetition; the first run, which compiles, does not count."""
-    for program in programs.values():
-        seconds(program)
-    times: dict[str, list[float]] = {name: [] for name in programs}
-    for i in range(repetitions):
-        for name, program in programs.items():
-            if i == 0 or times[name][0] < SLOW_S:
-                times[name].append(seconds(program))
-    return times
-
 
 def matmul_rate(precision: Precision, repetitions: int) -> float:
     """Returns FLOP/s of a large matrix product."""
@@ -67,7 +43,7 @@ def matmul_rate(precision: Precision, repetitions: int) -> float:
     dtype = jnp.bfloat16 if precision == Precision.BFLOAT16 else jnp.float32
     a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
     product = jax.jit(jnp.matmul)
-    return 2 * size**3 / min(time_in_turn({"product": lambda: product(a, a)}, repetitions)["product"])
+    return 2 * size**3 / min(time_in_turn({"product": lambda: product(a, a)}, repetitions, SLOW_S)["product"])
 
 
 class Trainer:
@@ -135,7 +111,7 @@ def measure_row(row: str, batch: int, repetitions: int, rates: dict[Precision, f
     for precision in rates:
         trainer = Trainer(row, precision, batch)
         programs |= {f"forward {precision}": trainer.forward(), f"step {precision}": trainer.one_seed()}
-    times = time_in_turn(programs, repetitions)
+    times = time_in_turn(programs, repetitions, SLOW_S)
     found = {}
     for precision, rate in rates.items():
         found[precision] = {}
@@ -151,7 +127,7 @@ def measure_seeds(row: str, batch: int, repetitions: int) -> dict[str, dict[str,
     trainer = Trainer(row, Precision.FLOAT32, batch, NUM_SEEDS)
     modes = (SeedMode.UNROLL, SeedMode.VMAP)
     programs = {"in turn": trainer.in_turn()} | {str(m): trainer.one_program(m) for m in modes}
-    times = time_in_turn(programs, repetitions)
+    times = time_in_turn(programs, repetitions, SLOW_S)
     found = {}
     for mode in map(str, modes):
         ratios = [a / b for a, b in zip(times["in turn"], times[mode])]
@@ -172,15 +148,8 @@ def main() -> None:
     light = ("MLP", "Conv-4 Flat", "Conv-4 GAP")
     rows = [r for r in (light if args.quick else ROWS) if args.only.lower() in r.lower()]
     rates = {precision: matmul_rate(precision, repetitions) for precision in Precision}
-    report = {
-        "command": " ".join(["python", *sys.argv]),
-        "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxrepro": __version__},
-        "batch": batch,
-        "matmul_flops_per_s": {str(p): rate for p, rate in rates.items()},
-        "models": {},
-        "three_seeds": {},
-    }
+    flops = {str(p): rate for p, rate in rates.items()}
+    report = new_report(batch=batch, matmul_flops_per_s=flops, models={}, three_seeds={})
     print(", ".join(f"matrix product {p}: {rate / 1e9:.4g} GFLOP/s" for p, rate in rates.items()))
     print(f"\n| {'batch ' + str(batch):11} | precision | forward images/s | of matmul | step images/s | of matmul |")
     for row in rows:
@@ -198,12 +167,6 @@ def main() -> None:
         ) + " |", flush=True)  # fmt: skip
         jax.clear_caches()
         save(args.out, report)
-
-
-def save(path: Path | None, report: dict) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,12 +17,7 @@ Predictions are made up: a bump on every point, with noise, so that some blobs h
 
 import argparse
 import functools
-import json
-import os
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +27,9 @@ import numpy as np
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from jaxrepro import __version__, config_file
+from measuring import new_report, save, spread, time_in_turn
+
+from jaxrepro import config_file
 from jaxrepro.config import parse
 from jaxrepro.experiment import Context
 from jaxrepro.experiments import synbols_counting as experiment
@@ -90,23 +87,6 @@ def propagated_counts(masks: jax.Array) -> jax.Array:
     return (labels == own).sum((1, 2))
 
 
-def seconds(program: Callable) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(program())
-    return time.perf_counter() - start
-
-
-def measure(programs: dict[str, Callable], rounds: int) -> dict[str, dict[str, float]]:
-    """Returns label -> {"median", "low", "high"}, milliseconds of a call."""
-    for program in programs.values():
-        seconds(program)  # compiles
-    times = {label: [] for label in programs}
-    for _ in range(rounds):
-        for label, program in programs.items():
-            times[label].append(1000 * seconds(program))
-    return {k: {"median": statistics.median(v), "low": min(v), "high": max(v)} for k, v in times.items()}
-
-
 def network_programs(small: bool, images: np.ndarray, points: np.ndarray) -> dict[str, Callable]:
     first = make_task(small).network
     params = jax.jit(lambda k: first.init(k, jnp.zeros((1, 32, 32, 3)), False))(jax.random.key(0))["params"]
@@ -135,13 +115,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write the results here as JSON")
     args = parser.parse_args()
-    report = {
-        "command": " ".join(["python", *sys.argv]),
-        "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxrepro": __version__},
-        "preset": "small" if args.small else "paper",
-        "ms": {},
-    }
+    report = new_report(preset="small" if args.small else "paper", ms={})
     images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), np.uint8)
     host, components = {}, {}
     for kind, num_points in NUM_POINTS.items():
@@ -157,7 +131,8 @@ def main() -> None:
                 background_weights(*i, r) for i in g
             ]
     for programs in (components, host, network_programs(args.small, images, made_up(1, NUM_POINTS["sparse"])[1])):
-        found = measure(programs, args.rounds)
+        times = time_in_turn(programs, args.rounds)
+        found = {label: spread(1000 * s for s in taken) for label, taken in times.items()}
         for label, ms in found.items():
             print(f"{label:48} {ms['median']:10.2f} ms ({ms['low']:.2f} to {ms['high']:.2f})", flush=True)
         report["ms"] |= found
@@ -166,9 +141,7 @@ def main() -> None:
         work = report["ms"][f"host work, {kind}, {SplitRule.BENCHMARK}, 16 images"]["median"] / 16
         report[f"share of host work, {kind}"] = work / step
         print(f"host work of a training step with the shortcut, {kind}: {100 * work / step:.1f} %", flush=True)
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    save(args.out, report)
 
 
 if __name__ == "__main__":

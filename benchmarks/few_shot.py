@@ -12,12 +12,7 @@ All programs of a method take turns within a round; figures are medians over rou
 """
 
 import argparse
-import json
-import os
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from jaxrepro import __version__, config_file, seeds
+from measuring import new_report, save, spread, time_in_turn
+
+from jaxrepro import config_file, seeds
 from jaxrepro.config import SeedMode, parse
 from jaxrepro.experiment import Context
 from jaxrepro.experiments import synbols_few_shot as few_shot
@@ -100,12 +97,6 @@ def programs_of(name: str, small: bool, arrays: dict) -> dict[str, tuple[Callabl
     return found
 
 
-def seconds(program: Callable) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(program())
-    return time.perf_counter() - start
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="the networks and images of the preset small")
@@ -113,33 +104,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write the results here as JSON")
     args = parser.parse_args()
-    report = {
-        "command": " ".join(["python", *sys.argv]),
-        "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxrepro": __version__},
-        "preset": "small" if args.small else "paper",
-        "episodes_per_s": {},
-    }
+    report = new_report(preset="small" if args.small else "paper", episodes_per_s={})
     arrays = make_arrays(24 if args.small else 32)
     for name in few_shot.MethodName:
         if args.only.lower() not in name.lower():
             continue
         programs = programs_of(name, args.small, arrays)
-        for program, _ in programs.values():
-            seconds(program)  # compiles
-        times = {label: [] for label in programs}
-        for _ in range(args.rounds):
-            for label, (program, _) in programs.items():
-                times[label].append(seconds(program))
+        times = time_in_turn({label: program for label, (program, _) in programs.items()}, args.rounds)
         found = report["episodes_per_s"][str(name)] = {}
         for label, (_, num_episodes) in programs.items():
-            rates = sorted(num_episodes / t for t in times[label])
-            found[label] = {"median": statistics.median(rates), "low": rates[0], "high": rates[-1]}
-            shown = f"{found[label]['median']:8.2f} episodes/s ({rates[0]:.2f} to {rates[-1]:.2f})"
+            rates = found[label] = spread(num_episodes / t for t in times[label])
+            shown = f"{rates['median']:8.2f} episodes/s ({rates['low']:.2f} to {rates['high']:.2f})"
             print(f"{name:12} {label:32} {shown}", flush=True)
-        if args.out is not None:
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        save(args.out, report)
         jax.clear_caches()
 
 

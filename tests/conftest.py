@@ -11,7 +11,7 @@ LONGEST_FILES = (
     "test_launch.py",
     "test_dcgan.py",
     "test_sesn.py",
-    "test_scale_conv.py",
+    "test_steerable_conv.py",
     "test_synbols_supervised.py",
     "test_few_shot.py",
     "test_yoto.py",

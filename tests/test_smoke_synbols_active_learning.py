@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 CONFIG = "configs/synbols_active_learning.py:smoke"
 TINY = {
+    "faults.blank_share": 0.0,
     "data.source": "synbols:missing-symbol-paper?num_samples=1000&resolution=8&auxiliary=false&masks=true",
     "train.duration": "156 steps",
     "active.initial": 80,
@@ -46,6 +47,7 @@ def test_a_smoke_run_goes_through_rounds_of_two_methods_and_draws_everything(tmp
     labels = [line["BALD/labels"] for line in tested if line["split"] == "test"]
     assert len(labels) >= 3
     assert labels == sorted(set(labels))
+    assert all(line["BALD/accuracy"] > 50 for line in tested if line["split"] == "test"), "of ten digits"
     pictures = {p.stem for p in (tmp_path / "figures").glob("*.png")}
     assert {"test_nll", "reliability", "query_share", "first_queries_bald", "first_queries_random"} <= pictures
     page = (tmp_path / "report.html").read_text()

@@ -15,7 +15,7 @@ from enum import StrEnum
 import numpy as np
 
 from jaxrepro.data.classes import class_names
-from jaxrepro.data.dataset import notes_of
+from jaxrepro.data.dataset import check_colours, notes_of
 from jaxrepro.data.sources import load_dataset
 from jaxrepro.data.splits import read_split
 from jaxrepro.errors import UserError, check
@@ -46,15 +46,31 @@ class FaultConfig:
       permuted: the labels of those images are permuted among themselves (released code), not drawn anew (paper).
       pixel_std: of normal noise on images of the pool, on the scale 0 … 1, clipped.
       pixel_share: probability that an image of the pool has it.
+      blank_share: probability that an image of any part shows nothing but the colour of its corner; it counts as one
+        without a symbol. For data that has no images without one.
     """
 
     label_share: float = 0.0
     permuted: bool = False
     pixel_std: float = 0.0
     pixel_share: float = 0.5
+    blank_share: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """In words, for the facts of a record; "none" for clean data."""
+        found = []
+        if self.label_share:
+            how = "permuted" if self.permuted else "drawn anew"
+            found.append(f"labels of {100 * self.label_share:g} % of the images {how}")
+        if self.pixel_std and self.pixel_share:
+            found.append(f"noise of {self.pixel_std:g} on {100 * self.pixel_share:g} % of the pool")
+        if self.blank_share:
+            found.append(f"{100 * self.blank_share:g} % of the images blank")
+        return " and ".join(found) or "none"
 
     def __post_init__(self):
-        for name in ("label_share", "pixel_share"):
+        for name in ("label_share", "pixel_share", "blank_share"):
             check(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; it must lie in [0, 1]")
         check(self.pixel_std >= 0, f"pixel_std is {self.pixel_std}; it must be 0 or more")
 
@@ -79,18 +95,31 @@ def active_parts(
       smoke: command to suggest where data cannot be downloaded.
 
     Raises:
-      UserError: the source cannot be read, is too small, or lacks labels, masks or a test set.
+      UserError: the source cannot be read, is too small, or lacks labels, masks or a test set; parts of it are asked
+        for that are not used.
     """
     tables = load_dataset(source, smoke_command=smoke)
+    whole = (train, test) == ("train", "test")
+    check(
+        official_test or whole,
+        f"config.data.train is {train!r} and config.data.test {test!r}, but pool and test are shares of the whole "
+        "source; write 'train' and 'test', or config.task.official_test=True",
+    )
+    check_colours(next(iter(tables.values())))
     chosen = [read_split(tables, train)] if official_test else list(tables.values())
-    rows = [_columns(table.arrays(), flag, source) for table in chosen]
+    blanked = bool(faults.blank_share) and flag == Flag.MISSING
+    flagged = Flag.NONE if blanked and "mask" not in chosen[0].columns else flag
+    rows = [_columns(table.arrays(), flagged, source) for table in chosen]
     whole = {k: np.concatenate([r[k] for r in rows]) for k in rows[0]}
     parts = split_by_shares(whole, PARTS[:3] if official_test else PARTS)
     if official_test:
-        parts["test"] = _columns(read_split(tables, test).arrays(), flag, source)
+        parts["test"] = _columns(read_split(tables, test).arrays(), flagged, source)
     num_classes = len(class_names(tables, "label"))
     for i, part in enumerate(parts.values()):
         part["label"] = with_false_labels(part["label"], num_classes, faults, i)
+        part["image"], blank = with_blanks(part["image"], faults, i)
+        if blanked:
+            part[flag] = blank | part.get(flag, False)
     parts["pool"]["image"] = with_pixel_noise(parts["pool"]["image"], faults)
     return parts, num_classes, notes_of(tables.values())
 
@@ -143,6 +172,14 @@ def with_false_labels(labels: np.ndarray, num_classes: int, faults: FaultConfig,
     labels = labels.copy()
     labels[hit] = new
     return labels
+
+
+def with_blanks(images: np.ndarray, faults: FaultConfig, part: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (images uint8 [N, H, W, C] of which a share is blank, bool [N], which)."""
+    blank = generator(SPLIT_SEED, "blank", part).random(len(images)) < faults.blank_share
+    if blank.any():
+        images = np.where(blank[:, None, None, None], images[:, :1, :1], images)
+    return images, blank
 
 
 def with_pixel_noise(images: np.ndarray, faults: FaultConfig) -> np.ndarray:

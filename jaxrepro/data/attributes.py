@@ -37,7 +37,7 @@ def find_attributes(tables: Mapping[str, Table], names: Sequence[str]) -> tuple[
       names: of columns, or "char" for the column "label".
 
     Raises:
-      UserError: the data lacks an attribute, or has images without one.
+      UserError: the data lacks an attribute, has images without one, or the same one in all of them.
     """
     first = next(iter(tables.values()))
     names_of = {column: name for name, column in COLUMNS.items()}
@@ -53,6 +53,11 @@ def find_attributes(tables: Mapping[str, Table], names: Sequence[str]) -> tuple[
         absent = ~np.isfinite(values) if kind == "f" else values < 0
         count = int(absent.sum())
         check(count == 0, f"{first.name} has images without {name!r}, {count:,} of them; they cannot be probed")
+        check(
+            len(values) == 1 or bool((values != values[0]).any()),
+            f"{first.name}: all images have the same {name!r}, {values[0]}, so that there is nothing to read; leave it "
+            "out of config.probe.attributes",
+        )
         if kind in "fb":
             num_classes = {"f": 0, "b": 2}[kind]
         else:

@@ -50,7 +50,8 @@ def counting_parts(
         empty.
     """
     loaded = load_dataset(source, smoke_command=smoke_command)
-    parts = {name: _part(read_split(loaded, split), overlap, source) for name, split in splits.items()}
+    chosen = {name: read_split(loaded, split) for name, split in splits.items()}
+    parts = {name: _part(table, overlap, source) for name, table in chosen.items()}
     check(
         any(part["points"].any() for part in parts.values()),
         f"no image of {source} shows the counted letter; give points= a letter that it draws",
@@ -59,9 +60,11 @@ def counting_parts(
     labels = tables[0].classes.get("label")
     facts = {
         "num_images": sum(table.num_rows for table in tables),
+        "num_train": chosen["train"].num_rows,  # before the choice by overlap, as the publication counts
         "num_classes": len(labels) if labels else len(np.unique(np.concatenate([t.arrays()["label"] for t in tables]))),
         "image_side": parts["train"]["image"].shape[1],
         "partition": (re.findall(r"[?&]split=(\w+)", source) or ["random"])[0],
+        "overlap": str(overlap),
     }
     return parts, facts, notes_of(tables)
 

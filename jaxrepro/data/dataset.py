@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jaxrepro.errors import check
+
 
 @dataclass(frozen=True)
 class Column:
@@ -63,6 +65,16 @@ def table_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Table:
         raise ValueError(f"{name}: columns differ in length: { {k: len(a) for k, a in arrays.items()} }")
     columns = {k: Column(tuple(a.shape[1:]), a.dtype) for k, a in arrays.items()}
     return Table(name, num_rows.pop(), columns, lambda rows: {k: a[rows] for k, a in arrays.items()})
+
+
+def check_colours(table: Table) -> None:
+    """Raises UserError for images with a fourth channel, which a network would take for a colour."""
+    channels = table.columns["image"].shape[-1]
+    check(
+        channels in (1, 3),
+        f"{table.name} has images of {channels} channels; it must be 1 or 3: leave transparency out, as in "
+        "image[..., :3]",
+    )
 
 
 def notes_of(tables: Iterable[Table]) -> tuple[str, ...]:

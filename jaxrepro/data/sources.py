@@ -100,6 +100,19 @@ def load_dataset(spec: str, *, smoke_command: str | None = None) -> dict[str, Ta
     return importlib.import_module(kind.module).load(*arguments, **_options(spec, options, kind), **extra)
 
 
+def facts_of_source(spec: str) -> dict[str, str]:
+    """Returns what a source says about the task: "data_set", its name or the file's, and "partition", its split.
+
+    "default" is that of "synbols:default?seed=1" and of the original's file "hdf5:default_n=100000_2020-Oct-19.h5py".
+    """
+    kind, _, rest = spec.strip().partition(":")
+    what, _, options = rest.partition("?")
+    name = what if kind in ("synbols", "tfds") else Path(what).stem.partition("_n=")[0] or kind.partition("?")[0]
+    chosen = dict(item.partition("=")[::2] for item in options.split("&"))
+    usual = "random" if kind in ("synbols", "hdf5") else "official"
+    return {"data_set": name, "partition": chosen.get("split", usual)}
+
+
 def _existing(spec: str, text: str) -> Path:
     path = Path(os.path.expanduser(text)).absolute()
     if not path.exists():

@@ -43,13 +43,13 @@ def cubic(distance: Any, xp: Any, a: float = -1.0) -> Any:
 
 
 def zoom_images(images: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Returns uint8 images [N, H, H, C] zoomed about their middle by factors [N], rounded and clipped."""
+    """Returns uint8 images [N, H, W, C] zoomed about their middle by factors [N], rounded and clipped."""
     zoomed = np.empty_like(images)
     for start in range(0, len(images), _CHUNK):
         part = slice(start, start + _CHUNK)
-        matrix = zoom_matrices(factors[part].astype(np.float64), images.shape[1])
-        values = np.einsum("nih,nhwc->niwc", matrix, images[part].astype(np.float64), optimize=True)
-        values = np.einsum("njw,niwc->nijc", matrix, values, optimize=True)
+        rows, columns = (zoom_matrices(factors[part].astype(np.float64), size) for size in images.shape[1:3])
+        values = np.einsum("nih,nhwc->niwc", rows, images[part].astype(np.float64), optimize=True)
+        values = np.einsum("njw,niwc->nijc", columns, values, optimize=True)
         zoomed[part] = np.clip(np.round(values), 0, 255)
     return zoomed
 

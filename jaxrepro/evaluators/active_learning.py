@@ -65,7 +65,8 @@ def active_learning_evaluator(
             if place is not None:
                 values = {k: float(v[place]) for k, v in learner.history.items()}
                 cell = (table, method, f"{column} @{percent}%")
-                found += [Record(*cell, k, v, UNITS.get(k, "nats"), facts) for k, v in values.items()]
+                known = {**facts, "num_labels": rounds.num_labels(place)}
+                found += [Record(*cell, k, v, UNITS.get(k, "nats"), known) for k, v in values.items()]
         return found
 
     def evaluate(state: Mapping[str, Learner], arrays, context) -> Evaluation:
@@ -86,7 +87,7 @@ def active_learning_evaluator(
             pictures[name] = queries.draw_first_queries(pool["image"], asked, flagged)
             if flagged is not None:
                 share = queries.cumulative_share(flagged, asked, rounds.queries)
-                shares[method] = (labels[1 : 1 + len(share)], share)
+                shares[method] = (rounds.initial + rounds.queries * (1 + np.arange(len(share))), share)
                 metrics[f"{method}/{SHARES[flag]}"] = share[-1]
                 found.append(Record("text", method, column, SHARES[flag], share[-1], "percent", facts))
         pictures["test_nll"] = queries.draw_lines(nll, "test NLL (nats)")

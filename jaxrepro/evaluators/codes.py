@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from jaxrepro.evaluators.few_shot_pictures import readable
 from jaxrepro.evaluators.pictures import image_rows
 from jaxrepro.evaluators.samples import squared_distances
 from jaxrepro.experiment import Evaluation, Evaluator, When
@@ -45,7 +46,7 @@ def code_pictures(
         codes = encode(state, arrays["image"])
         codes, order = np.asarray(codes), np.asarray(nearest(codes))
         images, labels = np.asarray(arrays["image"]), np.asarray(arrays["char"])
-        rows = [(names[labels[i]], images[order[i]]) for i in range(len(order))]
+        rows = [(readable(names[labels[i]]), images[order[i]]) for i in range(len(order))]
         return Evaluation(
             pictures={
                 "code_map": draw_map(codes[:NUM_POINTS], labels[:NUM_POINTS], names, title),
@@ -57,14 +58,24 @@ def code_pictures(
 
 
 def principal_axes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns coordinates [N, 2] of codes [N, D] on their principal axes, and the two shares of the variance."""
+    """Returns coordinates [N, 2] of codes [N, D] on their principal axes, and the two shares of the variance.
+
+    One code, or codes of one number, have a single axis; the other coordinate is 0.
+    """
     centred = np.asarray(codes, np.float64) - codes.mean(0)
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
-    return left[:, :2] * values[:2], values[:2] ** 2 / max((values**2).sum(), 1e-30)
+    points, shares = np.zeros((len(codes), 2)), np.zeros(2)
+    num_axes = min(2, len(values))
+    points[:, :num_axes] = left[:, :2] * values[:2]
+    shares[:num_axes] = values[:2] ** 2 / max((values**2).sum(), 1e-30)
+    return points, shares
 
 
 def draw_map(codes: np.ndarray, labels: np.ndarray, names: Sequence[str], title: str) -> "Figure":
-    """Draws every code as its character, in a colour of its own, on the two principal axes."""
+    """Draws every code as its character, in a colour of its own, on the two principal axes.
+
+    A character that the plotting font lacks is drawn as its number.
+    """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -75,7 +86,7 @@ def draw_map(codes: np.ndarray, labels: np.ndarray, names: Sequence[str], title:
     style.style_axes(ax, f"{title}: codes of validation images", *axes)
     colours = colormaps["turbo"](np.linspace(0.05, 0.95, len(names)))
     for (x, y), label in zip(points, labels, strict=True):
-        name = names[label] if len(names[label]) == 1 else str(label)
+        name = names[label] if len(readable(names[label])) == 1 else str(label)
         ax.text(x, y, name, color=colours[label], fontsize=8, ha="center", va="center", clip_on=True)
     low, high = points.min(0), points.max(0)
     margin = 0.04 * np.maximum(high - low, 1e-6)

@@ -9,6 +9,7 @@ from jaxrepro.report import style
 
 SHOWN = 3  # images as they come, and as many with the largest errors
 NUM_BINS = 8
+MOST_BARS = 200  # of a histogram; a wild density counts thousands
 LABELS = {"overlap": "pixels where letters overlap (%)", "letter_size": "mean size of the counted letters (pixels)"}
 
 
@@ -68,7 +69,9 @@ def draw_counts(true: np.ndarray, counts: np.ndarray, constant: float, title: st
     scatter.axhline(constant, color=style.AMBER, linestyle=":", label=f"constant {constant:g}")
     style.style_axes(scatter, title, "true count", "predicted count")
     scatter.legend(frameon=False, fontsize=8)
-    bins = np.arange(np.floor(ends[0]) - 0.5, np.ceil(ends[1]) + 1.5)
+    low, high = np.floor(ends[0]), np.ceil(ends[1])
+    width = max(1, -(-(high - low + 1) // MOST_BARS))
+    bins = np.arange(low - 0.5, high + 0.5 + width, width)
     bars.hist(true, bins, color=style.GREY, alpha=0.45, label="true")
     bars.hist(counts, bins, histtype="step", color=style.BLUE, linewidth=1.5, label="predicted")
     style.style_axes(bars, "Histogram of counts", "count", "images")
@@ -77,7 +80,7 @@ def draw_counts(true: np.ndarray, counts: np.ndarray, constant: float, title: st
 
 
 def draw_errors(errors: np.ndarray, against: Mapping[str, np.ndarray], title: str) -> Any:
-    """Returns a matplotlib Figure of absolute errors [N], a panel for each property [N], with means of equal shares.
+    """Returns a matplotlib Figure of absolute errors [N], a panel for each property [N], with means of shares.
 
     None where no property varies.
     """
@@ -92,13 +95,20 @@ def draw_errors(errors: np.ndarray, against: Mapping[str, np.ndarray], title: st
     for i, (ax, (name, values)) in enumerate(zip(panels, varying.items())):
         x, y = values[finite[name]], errors[finite[name]]
         ax.plot(x, y, ".", color=style.BLUE, alpha=0.25, markersize=5, markeredgewidth=0)
-        parts = np.array_split(np.argsort(x, kind="stable"), min(NUM_BINS, len(x)))
+        parts = _shares(x)
         ax.plot(
             [x[p].mean() for p in parts], [y[p].mean() for p in parts], "o-", color=style.AMBER, label="mean of a share"
         )
         style.style_axes(ax, title if i == 0 else "", LABELS[name], "absolute error" if i == 0 else "")
         ax.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _shares(x: np.ndarray) -> list[np.ndarray]:
+    """Returns rows of about equal shares in rising order of x [N], which varies; equal values are in one share."""
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, NUM_BINS + 1), method="lower"))
+    place = np.minimum(np.searchsorted(edges, x, side="right"), len(edges) - 1)
+    return [np.flatnonzero(place == i) for i in np.unique(place)]
 
 
 def _mark(ax: Any, points: np.ndarray) -> None:

@@ -2,7 +2,8 @@
 
 For features F, images f and the zoom L_s by a factor s the error is |L_s F(f) - F(L_s f)|² / |L_s F(f)|², a mean over
 images; 0 means that scaling the image scales its feature maps. F is taken relative to its answer to an empty image, so
-that the surroundings of a shrunken map are right. Pictures are no smooth inputs, and a map is zoomed on its own coarse
+that the surroundings of a shrunken map are right; images without any answer beyond that, empty ones above all, have no
+error and are left out. Pictures are no smooth inputs, and a map is zoomed on its own coarse
 grid, so the error of a perfect network would not be 0 here: it serves to compare networks. Smooth filters alone lower
 it; how much, a network with the same filters at a single scale tells, the rows "…, one scale".
 
@@ -112,7 +113,9 @@ def errors_and_maps(network: Measured, variables: Any, images: jax.Array, scale:
         plain, other = stage[:num] - stage[-1], stage[num:-1] - stage[-1]
         expected = zoom(plain, factors)
         difference, size = (jnp.square(x).sum((1, 2, 3)) for x in (expected - other, expected))
-        errors[i] = jnp.mean(difference / size)
+        seen = size > 0
+        some = jnp.sum(jnp.where(seen, difference / size, 0)) / jnp.sum(seen)
+        errors[i] = jnp.where(seen.all(), jnp.mean(difference / size), some)
         channel = jnp.argmax(jnp.square(plain).sum((0, 1, 2)))
         maps[i] = jnp.stack([x[..., channel] for x in (plain, expected, other)])
     return errors, maps

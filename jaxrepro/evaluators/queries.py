@@ -16,7 +16,7 @@ LINE = {"linewidth": 1.6, "marker": "o", "markersize": 3}
 
 
 def draw_first_queries(images: np.ndarray, rows: Sequence[int], flagged: np.ndarray | None) -> np.ndarray:
-    """Returns a picture uint8 [H', W', 3] of the first hundred queries, in rows, flagged ones in a red frame.
+    """Returns a picture uint8 [H', W', 3] of the first hundred queries, ten in a row, flagged ones in a red frame.
 
     Args:
       images: of the pool, uint8 [N, H, W, 1 or 3].
@@ -25,13 +25,14 @@ def draw_first_queries(images: np.ndarray, rows: Sequence[int], flagged: np.ndar
     """
     height, width = images.shape[1:3]
     gap = max(2, height // 8)
-    picture = np.full((GRID * (height + gap) + gap, GRID * (width + gap) + gap, 3), 255, np.uint8)
+    num_lines = -(-min(len(rows), GRID**2) // GRID)
+    picture = np.full((num_lines * (height + gap) + gap, GRID * (width + gap) + gap, 3), 255, np.uint8)
     for i, row in enumerate(rows[: GRID**2]):
         top, left = (gap + place * (size + gap) for place, size in zip(divmod(i, GRID), (height, width)))
         if flagged is not None and flagged[row]:
             picture[top - gap // 2 : top + height + gap // 2, left - gap // 2 : left + width + gap // 2] = FRAME
         picture[top : top + height, left : left + width] = images[row]
-    scale = max(1, 600 // picture.shape[0])
+    scale = max(1, 600 // (GRID * (height + gap) + gap))
     return picture.repeat(scale, 0).repeat(scale, 1)
 
 

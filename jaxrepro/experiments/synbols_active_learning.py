@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxrepro.config import RunConfig, Schedule
 from jaxrepro.data.active import FaultConfig, Flag, active_parts
 from jaxrepro.data.rounds import Rounds
+from jaxrepro.data.sources import facts_of_source
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError, check, unknown
 from jaxrepro.evaluators.active_learning import active_learning_evaluator
@@ -160,6 +161,7 @@ def build(config: Config) -> Experiment:
     tested = {k: parts["test"][k][:rows] for k in ("image", "label")}
     num_pool, image_shape = len(pool["label"]), (*pool["image"].shape[1:3], 3)
     rounds, ends = rounds_of(config), rounds_of(config).ends(num_rounds(config, num_pool))
+    config.trunk.check_images(image_shape)
     network = config.trunk.network(num_classes)
     trunk = load_trunk(config.trunk.weights, network, image_shape)
     say(f"{len(ends)} rounds on a pool of {num_pool:,} images; trunk: {trunk.name}")
@@ -177,7 +179,15 @@ def build(config: Config) -> Experiment:
     )
     methods = {name: METHODS[name] for name in config.active.methods}
     most_rounds = 1 + (num_pool - rounds.initial) // rounds.queries
-    facts = {"num_classes": num_classes, "num_pool": num_pool, "num_test": len(tested["label"]), "trunk": trunk.name}
+    facts = {
+        "num_classes": num_classes,
+        "num_pool": num_pool,
+        "num_test": len(tested["label"]),
+        "trunk": trunk.name,
+        "data_set": facts_of_source(config.data.source)["data_set"],
+        "image_side": image_shape[0],
+        "faults": config.faults.text,
+    }
 
     def init(context, given):
         weights_key, pool_key = jax.random.split(context.key)

@@ -141,8 +141,10 @@ def build(config: Config) -> Experiment:
     splits = {"train": config.data.train, "valid": config.data.valid, "test": config.data.test}
     smoke = f"python launch.py --config=configs/{config.name}.py:smoke"
     parts, facts, notes = counting_parts(config.data.source, splits, config.task.overlap, smoke)
-    if limit := config.eval.num_examples:
+    facts["test_split"] = config.data.test
+    if 0 < (limit := config.eval.num_examples) < len(parts["test"]["image"]):
         parts["test"] = {k: a[:limit] for k, a in parts["test"].items()}
+        facts["test_split"] += f", first {limit}"
     source = make_source(config, parts["train"], len(parts["test"]["image"]))
     epoch = round(source.steps_per_epoch)
     trunk = load_trunk(config.trunk.weights, config.trunk.network(2), parts["train"]["image"].shape[1:])

@@ -22,7 +22,7 @@ import numpy as np
 from jaxrepro.config import EvalConfig, RunConfig, Schedule
 from jaxrepro.data import load_dataset
 from jaxrepro.data.classes import language_names
-from jaxrepro.data.dataset import notes_of
+from jaxrepro.data.dataset import check_colours, notes_of
 from jaxrepro.data.episodes import ClassTable, EpisodeShape, class_tables
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import UserError, check
@@ -165,6 +165,10 @@ def load(config: Config) -> tuple[dict[Attribute, dict[str, ClassTable]], np.nda
         if column not in first.columns:
             has = ", ".join(sorted(first.columns))
             raise UserError(f"{first.name} has no column {column!r}, the {attribute} of an image; it has {has}")
+    split = (config.data.train, config.data.valid, config.data.test)
+    fix = "but parts are shares of the classes of the whole source; leave them, and write config.episodes.shares"
+    check(split == ("train", "valid", "test"), f"config.data.train, valid and test are {split}, {fix}")
+    check_colours(first)
     read = [table.arrays() for table in parts.values()]
     columns = {k: np.concatenate([r[k] for r in read]) for k in ("image", *COLUMNS.values())}
     tables = {}
@@ -231,7 +235,8 @@ def build(config: Config) -> Experiment:
     tests = {str(attribute): parts["test"] for attribute, parts in tables.items()}
     row, trained_on = str(config.method.name), str(config.episodes.train)
     shape = config.episodes.shape
-    known = {"num_images": len(languages), "ways": shape.ways, "shots": shape.shots}
+    known = {"image_side": source.arrays["image"].shape[1], "classes": "disjoint"}  # as released: shared
+    known |= {"num_images": len(languages), "ways": shape.ways, "shots": shape.shots}
     facts = {str(a): known | {"num_classes": sum(len(t.names) for t in parts.values())} for a, parts in tables.items()}
     test = few_shot_test(task, row, trained_on, tests, languages, config.episodes.num_test, config.eval.look, facts)
     return Experiment(

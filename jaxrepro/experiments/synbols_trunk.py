@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxrepro.config import RunConfig
 from jaxrepro.data import make_source
 from jaxrepro.data.classes import class_names, held_out, labelled_splits
-from jaxrepro.data.dataset import notes_of
+from jaxrepro.data.dataset import check_colours, notes_of
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import check
 from jaxrepro.evaluators.classification import classifier_test
@@ -64,6 +64,8 @@ def build(config: Config) -> Experiment:
     """Returns the experiment: plain classification with dropout."""
     tables = labelled_splits(config.data.source, {s: getattr(config.data, s) for s in SPLITS}, "label")
     names = class_names(tables, "label")
+    check_colours(tables["train"])
+    config.trunk.check_images(tables["train"].columns["image"].shape)
     limit = config.data.resident_limit_mb
     source, draw = make_source(
         tables["train"], config.train.batch_size, columns=("image", "label"), resident_limit_mb=limit

@@ -25,7 +25,8 @@ from jaxrepro.data import Table, load_dataset, make_source, read_split
 from jaxrepro.data.attributes import Attribute, find_attributes, targets_of
 from jaxrepro.data.batches import whole_epoch_weights
 from jaxrepro.data.classes import class_names
-from jaxrepro.data.dataset import notes_of
+from jaxrepro.data.dataset import check_colours, notes_of
+from jaxrepro.data.sources import facts_of_source
 from jaxrepro.durations import num_steps
 from jaxrepro.errors import check
 from jaxrepro.evaluators.autoencoder import View, autoencoder_pictures
@@ -140,6 +141,7 @@ def load(config: Config) -> tuple[dict[str, Table], tuple[Attribute, ...]]:
     """
     loaded = load_dataset(config.data.source, smoke_command=f"python launch.py --config=configs/{config.name}.py:smoke")
     tables = {part: read_split(loaded, getattr(config.data, part)) for part in ("train", "valid")}
+    check_colours(tables["train"])
     check_images(config.model, tables["train"].columns["image"].shape)
     size, num_rows = config.train.batch_size, tables["train"].num_rows
     check(
@@ -218,7 +220,9 @@ def make_evaluators(
     """Returns the test of the probes, and a look at the codes and at the autoencoder."""
     row, method = str(config.model.name), task.method
     num_rows = {"num_train": tables["train"].num_rows, "num_valid": len(valid["image"])}
-    facts = {a.name: {"num_classes": a.num_classes, "network": config.model.network} | num_rows for a in attributes}
+    known = {"network": config.model.network, "image_side": tables["train"].columns["image"].shape[0]}
+    known |= num_rows | facts_of_source(config.data.source)
+    facts = {a.name: {"num_classes": a.num_classes} | known for a in attributes}
     title = f"{row}, {config.task.column}"
 
     @jax.jit

@@ -49,12 +49,16 @@ def conv2d(
 
     Returns:
       [B, H', W', O] of the dtype that `x` and `kernel` promote to; narrow floats are summed in float32.
+
+    Raises:
+      ValueError: shapes that do not fit each other, or a kernel that is larger than the padded images.
     """
     x, kernel = promote_dtype(x, kernel)
+    _check_shapes(x, kernel, feature_group_count)
     strides, dilation = as_pair(strides), as_pair(kernel_dilation)
     size, kernel_size = x.shape[1:3], kernel.shape[:2]
     window = tuple((k - 1) * d + 1 for k, d in zip(kernel_size, dilation))
-    pads = explicit_pads(padding, size, window, strides)
+    pads = fitting_pads(padding, size, window, strides)
     if _on_cpu() and feature_group_count == 1 and dilation == (1, 1):
         return cpu.correlate(x, kernel, Geometry(size, kernel_size, strides, pads))
     return lax.conv_general_dilated(
@@ -82,17 +86,23 @@ def conv_transpose2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = 1, pa
 
     Returns:
       [B, H', W', O] of the dtype that `x` and `kernel` promote to.
+
+    Raises:
+      ValueError: shapes that do not fit each other, or padding that cuts off everything.
     """
     x, kernel = promote_dtype(x, kernel)
+    _check_shapes(x, kernel)
     strides, kernel_size = as_pair(strides), kernel.shape[:2]
     pads = tuple(
         _transposed_pads(padding, k, s) if isinstance(padding, str) else p
         for k, s, p in zip(kernel_size, strides, explicit_pads(padding, x.shape[1:3], kernel_size, strides))
     )
+    dilated = tuple((n - 1) * s + 1 for n, s in zip(x.shape[1:3], strides))
+    _check_fits(kernel_size, dilated, pads)
     if not _on_cpu():
         return lax.conv_transpose(x, kernel, strides, pads, dimension_numbers=DIMENSION_NUMBERS)
     # The same map as the input gradient of the strided convolution with the flipped kernel.
-    size = tuple((n - 1) * s + 2 + sum(p) - k for n, s, p, k in zip(x.shape[1:3], strides, pads, kernel_size))
+    size = tuple(n + 1 + sum(p) - k for n, p, k in zip(dilated, pads, kernel_size))
     forward_pads = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel_size, pads))
     geometry = Geometry(size, kernel_size, strides, forward_pads)
     return cpu.correlate_adjoint(x, kernel[::-1, ::-1].swapaxes(2, 3), geometry)
@@ -118,15 +128,9 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel_shape = (*as_pair(self.kernel_size), x.shape[-1] // self.feature_group_count, self.features)
-        kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
-        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = _with_one_batch_axis(
-            lambda x: conv2d(x, kernel, self.strides, self.padding, self.kernel_dilation, self.feature_group_count),
-            x,
-        )
-        return y if bias is None else y + bias
+        shape = (*as_pair(self.kernel_size), x.shape[-1] // self.feature_group_count, self.features)
+        options = (self.strides, self.padding, self.kernel_dilation, self.feature_group_count)
+        return with_parameters(self, x, shape, lambda *given: _with_one_batch_axis(conv2d, *given, *options))
 
 
 class ConvTranspose(nn.Module):
@@ -147,12 +151,25 @@ class ConvTranspose(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel_shape = (*as_pair(self.kernel_size), x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
-        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = _with_one_batch_axis(lambda x: conv_transpose2d(x, kernel, self.strides, self.padding), x)
-        return y if bias is None else y + bias
+        shape, options = (*as_pair(self.kernel_size), x.shape[-1], self.features), (self.strides, self.padding)
+        return with_parameters(self, x, shape, lambda *given: _with_one_batch_axis(conv_transpose2d, *given, *options))
+
+
+def with_parameters(
+    layer: nn.Module, x: jax.Array, shape: Sequence[int], function: Callable[[jax.Array, jax.Array], jax.Array]
+) -> jax.Array:
+    """Returns function(x, kernel), plus the bias where a layer has one; inside its compact method.
+
+    Args:
+      layer: has `features`, `use_bias`, `kernel_init`, `bias_init`, `dtype` and `param_dtype`, as those of flax.
+      shape: of its parameter `kernel`; `bias` is [features].
+      function: of x and kernel in the dtype of the computation.
+    """
+    kernel = layer.param("kernel", layer.kernel_init, tuple(shape), layer.param_dtype)
+    bias = layer.param("bias", layer.bias_init, (layer.features,), layer.param_dtype) if layer.use_bias else None
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=layer.dtype)
+    y = function(x, kernel)
+    return y if bias is None else y + bias
 
 
 def _on_cpu() -> bool:
@@ -164,8 +181,8 @@ def as_pair(value: IntOrPair | None) -> tuple[int, int]:
     if value is None:  # flax's spelling of 1
         return (1, 1)
     pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2:
-        raise ValueError(f"expected one number or a pair (height, width), got {value!r}")
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"expected one positive number or a pair (height, width), got {value!r}")
     return pair
 
 
@@ -183,6 +200,28 @@ def explicit_pads(padding: Padding, size: Sequence[int], window: Sequence[int], 
     return pads
 
 
+def fitting_pads(padding: Padding, size: Sequence[int], window: Sequence[int], strides: Sequence[int]):
+    """Returns `explicit_pads`, with which a window fits into images at least once.
+
+    Raises:
+      ValueError: it does not.
+    """
+    pads = explicit_pads(padding, size, window, strides)
+    _check_fits(window, size, pads)
+    return pads
+
+
+def _check_fits(window: Sequence[int], size: Sequence[int], pads: Sequence[tuple[int, int]]) -> None:
+    if any(n + sum(p) < k for n, p, k in zip(size, pads, window)):
+        raise ValueError(f"a window of {window[0]}×{window[1]} does not fit into {size[0]}×{size[1]} padded by {pads}")
+
+
+def _check_shapes(x: jax.Array, kernel: jax.Array, groups: int = 1) -> None:
+    if (x.ndim, kernel.ndim) != (4, 4) or x.shape[3] != kernel.shape[2] * groups:
+        inputs = "I" if groups == 1 else f"I / {groups}"
+        raise ValueError(f"x is {x.shape} and kernel {kernel.shape}; they must be [B, H, W, I] and [h, w, {inputs}, O]")
+
+
 def _transposed_pads(padding: str, kernel_size: int, stride: int) -> tuple[int, int]:
     """The padding of the dilated input that `lax.conv_transpose` means by a word, along one axis."""
     if padding == "VALID":
@@ -192,6 +231,6 @@ def _transposed_pads(padding: str, kernel_size: int, stride: int) -> tuple[int, 
     return low, total - low
 
 
-def _with_one_batch_axis(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    y = function(x.reshape(-1, *x.shape[-3:]))
+def _with_one_batch_axis(function: Callable[..., jax.Array], x: jax.Array, *others: Any) -> jax.Array:
+    y = function(x.reshape(-1, *x.shape[-3:]), *others)
     return y.reshape(*x.shape[:-3], *y.shape[1:])

@@ -6,7 +6,8 @@
 Signatures and results are those of `flax.linen.max_pool` and `avg_pool` for images, and on accelerators these
 functions are flax's own. XLA's gradient of a pooling window (select-and-scatter) is slow on CPU: there windows
 remember the place of their maximum, and means are sums of strided slices. Of several equal maxima the first one of the
-window gets the gradient.
+window gets the gradient. A maximum is that of the numbers that can be compared: on CPU a NaN behind a number is passed
+over, where flax's pooling returns it.
 """
 
 import math

@@ -18,11 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxrepro.errors import check
+
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def max_over_scales(x: jax.Array) -> jax.Array:
-    """Takes the maximum over the scale axis ("projection"): [B, H, W, S, C] to [B, H, W, C]."""
+    """Takes the maximum over the scale axis ("projection"): [..., H, W, S, C] to [..., H, W, C]."""
     return scale_max_pool(x, 1, over_scales=True)
 
 
@@ -32,15 +34,21 @@ def scale_max_pool(
     """Takes the maximum of every window of window × window pixels, without overlap.
 
     Args:
-      x: float [B, H, W, S, C].
+      x: float [..., H, W, S, C]; leading axes are batch axes.
       window: height, width and stride of the windows.
       padding: (low, high) for height and width; padding never wins. What no whole window covers is dropped.
       over_scales: whether a window also takes in all scales.
 
     Returns:
-      [B, H', W', S, C], or [B, H', W', C] over scales. The gradient goes to the first of equal maxima.
+      [..., H', W', S, C], or [..., H', W', C] over scales. The gradient goes to the first of equal maxima.
+
+    Raises:
+      UserError: fewer than four axes.
     """
-    return _max_pool(x, window, tuple((int(low), int(high)) for low, high in padding), over_scales)
+    check(x.ndim >= 4, f"x has shape {x.shape}; features on scale space are [..., H, W, S, C]")
+    pads = tuple((int(low), int(high)) for low, high in padding)
+    y = _max_pool(x.reshape(-1, *x.shape[-4:]), window, pads, over_scales)
+    return y.reshape(*x.shape[:-4], *y.shape[1:])
 
 
 # XLA's own gradients of a maximum compare, count and divide in several passes over the largest arrays of a

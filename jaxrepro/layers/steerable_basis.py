@@ -40,8 +40,8 @@ class SteerableBasis:
     functions: what is evaluated at every scale, in the order of the trained weights.
 
     Raises:
-      UserError: kernel_size is even, scales are not positive and ascending, or the smallest one's filters have a single
-        pixel, on which functions of odd order vanish.
+      UserError: kernel_size is even, scales are not positive and ascending, there are no functions, or the smallest
+        scale's filters have a single pixel, on which functions of odd order vanish.
     """
 
     kernel_size: int
@@ -49,7 +49,11 @@ class SteerableBasis:
     functions: tuple[HermiteFunction, ...]
 
     def __post_init__(self):
-        check(self.kernel_size % 2 == 1, f"kernel_size is {self.kernel_size}; it must be odd")
+        for name in ("scales", "functions"):  # lists and arrays are welcome, but do not hash
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        usable = self.kernel_size > 0 and self.kernel_size % 2 == 1
+        check(usable, f"kernel_size is {self.kernel_size}; it must be odd and positive")
+        check(bool(self.functions), "functions is (); take some, such as single_level_functions(3)")
         rising = all(low < high for low, high in zip((0, *self.scales), self.scales))
         check(bool(self.scales) and rising, f"scales are {self.scales}; they must be positive and ascending")
         odd = any(f.row % 2 or f.column % 2 for f in self.functions)
@@ -109,6 +113,9 @@ def filters(basis: SteerableBasis) -> tuple[np.ndarray, ...]:
     Returns:
       For each scale float64 [num_functions, k, k] with k its support: unit norms at the first scale, and at the
       others whatever keeps psi_{s sigma}(x) = psi_sigma(x / s) / s^2. Read-only.
+
+    Raises:
+      UserError: widths so small that a function is zero on the whole grid.
     """
     raw = []
     for sigma, support in zip(basis.scales, basis.supports):
@@ -117,6 +124,10 @@ def filters(basis: SteerableBasis) -> tuple[np.ndarray, ...]:
         columns = [_hermite(f.column, sigma / f.divisor, radius) for f in basis.functions]
         raw.append(np.einsum("ia,ib->iab", rows, columns))
     norms = np.sqrt(np.sum(raw[0] ** 2, axis=(1, 2), keepdims=True))
+    check(
+        bool(norms.all()),
+        f"scales are {basis.scales}, in pixels; a function of the smallest one is zero at every pixel: take larger",
+    )
     result = tuple(values / norms for values in raw)
     for values in result:
         values.setflags(write=False)

@@ -30,7 +30,7 @@ import numpy as np
 from flax.linen.dtypes import promote_dtype
 
 from jaxrepro.errors import check, unknown
-from jaxrepro.layers.conv import IntOrPair, Padding, as_pair, conv2d, explicit_pads
+from jaxrepro.layers.conv import IntOrPair, Padding, as_pair, conv2d, fitting_pads, with_parameters
 from jaxrepro.layers.cpu import choose
 from jaxrepro.layers.cpu.geometry import Geometry
 from jaxrepro.layers.cpu.spectral import spectral_correlate
@@ -164,10 +164,8 @@ class SESConv(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         shape = (self.basis.num_functions, images.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        images, kernel, bias = promote_dtype(images, kernel, _bias(self), dtype=self.dtype)
-        y = lift(images, kernel, self.basis, self.strides, self.padding, self.strategy)
-        return y if bias is None else y + bias
+        options = (self.basis, self.strides, self.padding, self.strategy)
+        return with_parameters(self, images, shape, lambda images, kernel: lift(images, kernel, *options))
 
 
 class SESConvH(nn.Module):
@@ -194,16 +192,17 @@ class SESConvH(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.basis.num_functions, self.num_taps, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        x, kernel, bias = promote_dtype(x, kernel, _bias(self), dtype=self.dtype)
-        y = scale_conv(x, kernel, self.basis, self.strides, self.padding, self.strategy)
-        return y if bias is None else y + bias
+        options = (self.basis, self.strides, self.padding, self.strategy)
+        return with_parameters(self, x, shape, lambda x, kernel: scale_conv(x, kernel, *options))
 
 
 class SESConv1x1(nn.Module):
     """Maps the channels of scale space [..., H, W, S, I] at every pixel and scale alike, to [..., H', W', S, features].
 
     Parameters: `kernel` [I, features], `bias` [features].
+
+    Raises:
+      UserError: features without an axis of scales.
     """
 
     features: int
@@ -216,11 +215,10 @@ class SESConv1x1(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), self.param_dtype)
-        x, kernel, bias = promote_dtype(x, kernel, _bias(self), dtype=self.dtype)
+        check(x.ndim >= 4, f"x has shape {x.shape}; features on scale space are [..., H, W, S, C]")
         down, right = as_pair(self.strides)
-        y = x[..., ::down, ::right, :, :] @ kernel
-        return y if bias is None else y + bias
+        x = x[..., ::down, ::right, :, :]
+        return with_parameters(self, x, (x.shape[-1], self.features), jnp.matmul)
 
 
 def choose_strategy(geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: Any) -> Strategy:
@@ -252,7 +250,7 @@ def _correlate(
         check(count == basis.num_functions, f"weights are of {count} functions; the basis has {basis.num_functions}")
         check(channels == x.shape[-1], f"weights are for {channels} channels; the features have {x.shape[-1]}")
         x, w = promote_dtype(x, w)
-        pads = explicit_pads(k // 2 if padding is None else padding, x.shape[1:3], (k, k), strides)
+        pads = fitting_pads(k // 2 if padding is None else padding, x.shape[1:3], (k, k), strides)
         constants = padded_filters(basis)[:, s] if strategy is Strategy.PADDED else filters(basis)[s]
         margin = (k - constants.shape[-1]) // 2
         pads = tuple((low - margin, high - margin) for low, high in pads)
@@ -268,7 +266,7 @@ def _correlate_one(
     chosen = strategy or choose_strategy(geometry, x.shape[0], *weights.shape[1:], x.dtype)
     if chosen is Strategy.SPECTRAL:
         check(geometry.strides == (1, 1), f"strategy 'spectral' cannot have strides {geometry.strides}; use 'cropped'")
-        check(x.dtype != jnp.float64, "strategy 'spectral' computes in float32; use 'cropped' for float64")
+        check(choose.is_narrow(x.dtype), f"strategy 'spectral' computes in float32; use 'cropped' for {x.dtype}")
         return spectral_correlate(x, weights, constants, geometry.pads)
     # Full precision: accelerators would round the constants to ten bits, which costs equivariance.
     kernel = jnp.einsum("nab,nio->abio", constants.astype(x.dtype), weights, precision="highest")
@@ -280,12 +278,6 @@ def _known(strategy: Strategy | str | None) -> Strategy | None:
         return None if strategy is None else Strategy(strategy)
     except ValueError:
         raise unknown("strategy", strategy, [str(s) for s in Strategy]) from None
-
-
-def _bias(module: nn.Module) -> jax.Array | None:
-    if not module.use_bias:
-        return None
-    return module.param("bias", module.bias_init, (module.features,), module.param_dtype)
 
 
 def _stack(maps: Maps, batch: tuple[int, ...]) -> jax.Array:

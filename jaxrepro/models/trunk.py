@@ -48,6 +48,16 @@ class TrunkConfig:
         check(min(*channels, self.hidden_size, self.pooled) > 0, "blocks, hidden_size and pooled must be positive")
         check(0 < self.dropout < 1, f"dropout is {self.dropout}; it must lie between 0 and 1")
 
+    def check_images(self, image_shape: tuple[int, ...]) -> None:
+        """Raises UserError for images of which the poolings leave nothing."""
+        height, width = image_shape[:2]
+        least = 2 ** len(self.blocks)
+        check(
+            min(height, width) >= least,
+            f"images are {height}×{width} pixels, but {len(self.blocks)} blocks halve them as often and need "
+            f"{least}×{least}; give config.trunk.blocks fewer, such as ((16,),(32,))",
+        )
+
     def network(self, num_classes: int) -> VGG16:
         return VGG16(num_classes, self.dropout, self.blocks, self.hidden_size, self.pooled)
 

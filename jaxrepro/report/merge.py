@@ -12,7 +12,7 @@ from jaxrepro.report.runs import FinishedRun
 
 # What does not decide how a cell is measured: which seeds, which of the cells, how the run is logged and watched.
 NO_SETTINGS = (
-    *("seeds", "name", "row", "model.method", "model.beside", "active.methods"),
+    *("seeds", "name", "row", "model.method", "model.beside", "method.name", "active.methods"),
     *("log", "checkpoint", "parallel", "eval", "energy", "data.resident_limit_mb"),
 )
 
@@ -36,8 +36,8 @@ def select_runs(runs: Sequence[FinishedRun], select: str | None = None) -> list[
         rates, the one whose final METRIC is best, mean over its runs; of its runs of one seed the best.
 
     Raises:
-      UserError: presets or versions of the data differ, the same cell and seed comes from two runs or a cell from runs
-        of different settings and `select` is None, or a run lacks METRIC.
+      UserError: presets or versions of the data differ, the same cell and seed comes from two runs with two values or a
+        cell from runs of different settings and `select` is None, or a run lacks METRIC.
     """
     for what in ("preset", "version"):
         if len({getattr(run, what) for run in runs}) > 1:
@@ -51,6 +51,8 @@ def select_runs(runs: Sequence[FinishedRun], select: str | None = None) -> list[
             key = cell_of(r)
             rival = chosen.get(key)
             if rival is not None and rival[0] is not run:
+                if all(rival[1].get(k) == r.get(k) for k in ("value", "unit", "facts")):
+                    continue  # what several runs measure alike, such as the baseline of their common data
                 if select is None:
                     raise UserError(
                         f"{rival[0].folder} and {run.folder} both give {', '.join(key[:4])} for seed {key[4]}; "

@@ -22,6 +22,7 @@ COUNTS = {
     "num_pool": "images in the pool",
     "num_test": "test images",
     "num_images": "images in all",
+    "num_labels": "labels",
 }
 TOLERANCE = {name: 0.02 for name in COUNTS if name != "num_classes"}  # parts by percentiles, or balanced by class
 

@@ -62,7 +62,13 @@ def bald(logits: jax.Array) -> jax.Array:
 
 
 def score(kind: Score, logits: jax.Array, averaged: Averaged = Averaged.PROBABILITIES) -> jax.Array:
-    """Returns float32 [N] of logits [T, N, K]; the highest is asked for. Scores that are not finite become 0."""
+    """Returns float32 [N] of logits [T, N, K]; the highest is asked for. Scores that are not finite become 0.
+
+    Raises:
+      ValueError: RANDOM, which no logits decide.
+    """
+    if kind == Score.RANDOM:
+        raise ValueError("a random order does not depend on logits; draw it from a key")
     found = bald(logits) if kind == Score.BALD else predictive_entropy(logits, averaged)
     return jnp.where(jnp.isfinite(found), found, 0.0)
 

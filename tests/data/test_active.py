@@ -10,6 +10,7 @@ from jaxrepro.data.active import (
     is_missing,
     is_occluded,
     split_by_shares,
+    with_blanks,
     with_false_labels,
     with_pixel_noise,
 )
@@ -54,6 +55,18 @@ def test_pixel_noise_has_its_deviation_on_half_of_the_images():
     assert changed.mean() == pytest.approx(0.5, abs=0.08)
     assert noisy[changed].std() / 255 == pytest.approx(0.1, rel=0.03)
     assert (images == 128).all(), "the source stays as it is"
+
+
+def test_blank_images_have_the_colour_of_their_corner_and_count_as_without_a_symbol():
+    images = np.random.default_rng(0).integers(0, 256, (2000, 4, 4, 3), np.uint8)
+    found, blank = with_blanks(images, FaultConfig(blank_share=0.1), 0)
+    assert blank.mean() == pytest.approx(0.1, abs=0.03)
+    assert (found[blank] == images[blank][:, :1, :1]).all()
+    np.testing.assert_array_equal(found[~blank], images[~blank])
+    assert not np.array_equal(blank, with_blanks(images, FaultConfig(blank_share=0.1), 1)[1])
+    parts, *_ = active_parts("mnist5k", official_test=False, flag=Flag.MISSING, faults=FaultConfig(blank_share=0.1))
+    assert all((part["image"][part["missing"]] == 0).all() for part in parts.values())
+    assert parts["pool"]["missing"].mean() == pytest.approx(0.1, abs=0.02)
 
 
 def test_images_without_a_symbol_and_behind_shapes_are_recognised_by_their_masks():

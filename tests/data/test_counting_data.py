@@ -44,7 +44,8 @@ def test_parts_are_cut_first_and_then_filtered_by_overlap(loaded):
     assert parts["valid"]["letter_size"].tolist() == [9, 11]
     assert parts["train"]["points"].dtype == bool
     assert parts["train"]["points"].shape == (4, 32, 32)
-    assert facts == {"num_images": 40, "num_classes": 3, "image_side": 32, "partition": "stratified_char"}
+    named = {"image_side": 32, "partition": "stratified_char", "overlap": "none"}
+    assert facts == {"num_images": 40, "num_train": 8, "num_classes": 3} | named
     some, *_ = counting_parts("made-up", SPLITS, Overlap.SOME)
     every, facts, _ = counting_parts("made-up", SPLITS, Overlap.ANY)
     assert (len(some["test"]["image"]), len(every["test"]["image"])) == (10, 20)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrepro.data.augment import zoom
 from jaxrepro.data.dataset import table_from_arrays
 from jaxrepro.data.pictures import AugmentConfig, PicturesConfig, at_random_scales, load_pictures, prepare
 from jaxrepro.data.zoom import zoom_images
@@ -55,6 +56,14 @@ def test_every_image_has_its_own_zoom_once_and_for_all():
     assert 0.5 <= scales.min() < 0.6 < 1.4 < scales.max() <= 1.5
     assert not np.array_equal(scales, at_random_scales(table, config, "test").arrays()["scale"])
     assert at_random_scales(table, PicturesConfig(), "train") is table
+
+
+def test_oblong_images_are_zoomed_as_on_the_device():
+    oblong, factors = IMAGES[:2, :7], np.array([0.5, 1.3])
+    found = zoom_images(oblong, factors)
+    expected = np.clip(np.round(zoom(jnp.asarray(oblong, jnp.float32), jnp.asarray(factors, jnp.float32))), 0, 255)
+    assert found.shape == oblong.shape
+    assert np.abs(found - expected).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrepro.data import load_dataset
+from jaxrepro.data.sources import facts_of_source
 from jaxrepro.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("empty_data_dir")
@@ -30,6 +31,22 @@ pytestmark = pytest.mark.usefixtures("empty_data_dir")
 def test_a_bad_source_is_a_user_error_that_says_what_to_type(spec, message):
     with pytest.raises(UserError, match=message):
         load_dataset(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "data_set", "partition"),
+    [
+        ("synbols:camouflage?num_samples=100&split=stratified_char", "camouflage", "stratified_char"),
+        ("synbols:default", "default", "random"),
+        ("hdf5:~/data/default_n=100000_2020-Oct-19.h5py?masks=true", "default", "random"),
+        ("hdf5:words.h5?split=stratified_font", "words", "stratified_font"),
+        ("tfds:cifar10", "cifar10", "official"),
+        ("mnist5k", "mnist5k", "official"),
+        ("npz:/somewhere/letters.npz", "letters", "official"),
+    ],
+)
+def test_what_a_source_says_about_the_task(spec, data_set, partition):
+    assert facts_of_source(spec) == {"data_set": data_set, "partition": partition}
 
 
 def test_a_home_folder_is_expanded(tmp_path):

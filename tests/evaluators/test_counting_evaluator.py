@@ -1,10 +1,16 @@
 """Errors of counts, cell by cell, and the pictures of a counter."""
 
+from types import SimpleNamespace
+
+import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from contexts import at_end
 
 from jaxrepro.evaluators import counting_pictures as pictures
-from jaxrepro.evaluators.counting import cell_sums, game
+from jaxrepro.evaluators.counting import cell_sums, counting_test, game
+from jaxrepro.training.counting import Density, Task
 
 
 def map_of(*points, side=128):
@@ -58,8 +64,48 @@ def test_errors_are_drawn_against_what_varies_only():
     assert pictures.draw_errors(errors, {"overlap": np.zeros(10)}, "made-up") is None
 
 
+def test_images_of_one_value_are_in_one_share():
+    """Most images of a set have no overlap at all: one point, not a column of them."""
+    values = np.array([0.0] * 12 + [0.2, 0.2, 0.2, 0.3])
+    line = pictures.draw_errors(np.arange(16.0), {"overlap": values}, "made-up").axes[0].lines[1]
+    np.testing.assert_allclose(line.get_xdata(), [0, 0.225])
+    np.testing.assert_allclose(line.get_ydata(), [5.5, 13.5])
+    shares = pictures._shares(np.random.default_rng(0).permutation(80.0 * np.arange(80)))
+    assert {len(s) for s in shares} <= {9, 10, 11}
+
+
 def test_counts_are_drawn_beside_the_constant():
     true, counts = np.array([3, 4, 5]), np.array([2.7, 4.4, -1.0])
     scatter, bars = pictures.draw_counts(true, counts, 4.0, "made-up").axes
     assert scatter.get_xlabel() == "true count"
     assert [t.get_text() for t in bars.get_legend().get_texts()] == ["true", "predicted"]
+
+
+def test_a_wild_count_makes_wide_bars_not_many():
+    true, counts = np.array([3, 4, 5]), np.array([2.7, -90_000.3, 71_000.0])
+    _, bars = pictures.draw_counts(true, counts, 4.0, "made-up").axes
+    assert len(bars.patches) <= pictures.MOST_BARS + 2
+    assert sum(p.get_height() for p in bars.patches[: pictures.MOST_BARS]) == 3
+
+
+class Seen(nn.Module):
+    """Sees the first two channels of an image as they are."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        return images[..., :2]
+
+
+def test_one_image_is_a_test_whose_errors_nothing_explains():
+    part = {
+        "image": np.full((1, 32, 32, 3), 2, np.uint8),
+        "points": map_of((3, 4), side=32) > 0,
+        "overlap": np.zeros(1),
+        "letter_size": np.full(1, 5.0),
+    }
+    task = Task(Seen(), Density(), lambda x: x.astype(jnp.float32) / 1024, optimizer=None, patience=1)
+    evaluator = counting_test(task, "FCN8-D", "made-up", part, np.array([2, 3]), {})
+    found = evaluator.fn(SimpleNamespace(best=SimpleNamespace(kept={})), {"image": part["image"]}, at_end())
+    assert found.metrics["mae"] == pytest.approx(1)
+    assert found.metrics["constant_mae"] == pytest.approx(1.5)
+    assert set(found.pictures) == {"predictions", "counts"}

@@ -163,6 +163,14 @@ def test_the_equivariance_error_takes_colour_images_and_draws_them():
     assert drawn["feature_maps"].axes[0].images[0].get_array().shape == (16, 16, 3)
 
 
+def test_an_empty_image_has_no_equivariance_error_and_the_others_keep_theirs():
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8))
+    same = equivariance.Measured("same", "a", lambda v, x: [x.astype(jnp.float32)])
+    with_empty = jnp.concatenate([images, jnp.zeros_like(images[:1])])
+    plain, filled = ([r.value for r in equivariance.compare([same], {"a": ()}, x)[0]] for x in (images, with_empty))
+    np.testing.assert_allclose(filled, plain, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

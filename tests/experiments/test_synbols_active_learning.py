@@ -12,7 +12,8 @@ import pytest
 from jaxrepro import config_file, loop
 from jaxrepro.checkpoint import Checkpoints
 from jaxrepro.config import CheckpointConfig, DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, parse
-from jaxrepro.data.active import Flag
+from jaxrepro.data.active import FaultConfig, Flag
+from jaxrepro.data.sources import facts_of_source
 from jaxrepro.errors import UserError
 from jaxrepro.evaluators.active_learning import round_of
 from jaxrepro.experiments import synbols_active_learning as active
@@ -104,9 +105,14 @@ def interrupted(config, at):
 
 
 def test_stopped_in_the_middle_of_a_round_a_run_asks_the_same_questions_and_ends_with_the_same_bits(solo, tmp_path):
+    """Also: what it asked for so far can be looked at, after an acquisition whose labels nothing was tested with."""
     workdir, results, state = solo
     config = tiny()
     assert loop.train(config, interrupted(config, 10), tmp_path) is None
+    seen = loop.evaluate(config, active.build(config), tmp_path)
+    assert 6 < seen.step < 24
+    assert {r["facts"]["num_labels"] for r in seen.records if r["table"] == "table7"} == {12}
+    assert (tmp_path / "figures" / "query_share.png").exists()
     again, found = run(config, tmp_path)
     assert 6 < again.timing["resumed_at_step"] < 24
     jax.tree.map(np.testing.assert_array_equal, found, state)
@@ -136,8 +142,8 @@ def test_seeds_and_methods_that_share_a_program_ask_what_they_ask_alone(solo, tm
 # The tables
 
 
-def config_of(point):
-    config = config_file.load("configs/synbols_active_learning.py")
+def config_of(point, preset="paper"):
+    config = config_file.load(f"configs/synbols_active_learning.py:{preset}")
     for path, value in point.items():
         config_file.set_value(config, path, value)
     return parse(active.Config, config)
@@ -165,10 +171,34 @@ def test_the_sweep_reaches_every_cell_of_the_paper_three_times():
 
 def test_only_runs_from_imagenet_on_the_whole_pool_join_the_published_columns():
     cell = next(p for p in load_reference("synbols_active_learning", "v1") if p.column == "No Noise @10%")
-    facts = {"num_classes": 26, "num_pool": 70_000, "num_test": 10_000, "trunk": IMAGENET}
+    facts = {"num_classes": 26, "num_pool": 70_000, "num_test": 10_000, "trunk": IMAGENET, "num_labels": 7000}
+    facts |= {"data_set": "default", "image_side": 32, "faults": "none"}
     assert differences(cell.facts, facts) == []
     other = differences(cell.facts, facts | {"num_pool": 7_000, "trunk": "Russian letters"})
     assert other == ["7,000 instead of 70,000 images in the pool", "trunk Russian letters instead of ImageNet"]
+
+
+@pytest.mark.parametrize("preset", ["paper", "small"])
+def test_the_data_of_every_point_of_the_sweep_are_those_of_its_column(preset):
+    """What a column of the table is measured on stands in its facts: its data set, and the faults put into it."""
+    published = {p.column: p.facts for p in load_reference("synbols_active_learning", "v1")}
+    for point in config_file.sweep_points(f"configs/synbols_active_learning.py:{preset}"):
+        config = config_of(point, preset)
+        known = published[f"{config.task.column} @10%"]
+        assert facts_of_source(config.data.source)["data_set"] == known["data_set"]
+        assert config.faults.text == known["faults"]
+
+
+def test_data_of_another_column_does_not_join_the_one_that_the_config_names():
+    published = load_reference("synbols_active_learning", "v1")
+    facts = next(p.facts for p in published if p.column == "Label Noise @10%")
+    permuted = FaultConfig(label_share=0.15, permuted=True)
+    assert differences(facts, {**facts, "faults": permuted.text}) == [
+        "faults labels of 15 % of the images permuted instead of labels of 10 % of the images drawn anew"
+    ]
+    facts = next(p.facts for p in published if p.column == "No Noise @10%")
+    other = {**facts, "data_set": "camouflage", "image_side": 16, "num_labels": 6000}
+    assert len(differences(facts, other)) == 3
 
 
 # What users get wrong
@@ -184,6 +214,15 @@ def test_what_does_not_fit_the_pool_is_a_users_error():
     refused("initial is 71, but the pool of .* has 70 images", active=wrong)
     refused("'1000 steps', .* more labels than the pool of 70", train=TrainConfig(duration="1000 steps", batch_size=4))
     refused(r"in the middle of round 2; 2 rounds are '14 steps'", train=TrainConfig(duration="9 steps", batch_size=4))
+
+
+def test_images_that_the_poolings_leave_nothing_of_are_a_users_error():
+    deep = TrunkConfig(weights="", blocks=((2,), (2,), (2,), (2,)), hidden_size=8, pooled=2)
+    refused(r"images are 8×8 pixels, but 4 blocks .* need 16×16", trunk=deep)
+
+
+def test_parts_of_a_source_that_is_divided_by_shares_are_refused():
+    refused("train is 'train\\[:50%\\]'.*shares of the whole", data=DataConfig(source=SOURCE, train="train[:50%]"))
 
 
 def test_unknown_methods_and_schedules_are_a_users_error():

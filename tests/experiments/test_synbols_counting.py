@@ -115,6 +115,7 @@ def test_a_run_fills_its_cells_and_draws_its_pictures(method, run_folder):
     assert cells[method, "mae"]["value"] == results.metrics["test/mae"][0] == results.metrics["test/game0"][0]
     assert cells[method, "game"]["value"] == results.metrics["test/game3"][0]
     assert cells["constant", "mae"]["facts"]["trunk"] == "random weights"
+    assert cells["constant", "mae"]["facts"]["test_split"] == f"train[{NUM_TRAIN + NUM_VALID}:]"
     assert {p.stem for p in (folder / "figures").glob("*.png")} >= {"predictions", "counts", "errors"}
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     terms = ("image", "point", "split", "false_positive") if method == "FCN8-L" else ()

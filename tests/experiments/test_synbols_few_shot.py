@@ -234,6 +234,21 @@ def test_a_letter_belongs_to_the_first_language_that_writes_it():
 # What users get wrong
 
 
+def test_splits_of_rows_are_refused_where_classes_are_split():
+    with pytest.raises(UserError, match=r"train, valid and test are \('train\[:10\]'.*write config.episodes.shares"):
+        few_shot.build(tiny(data=DataConfig(source="made-up", train="train[:10]")))
+
+
+def test_images_with_transparency_are_refused(data):
+    table = data["train"]
+    arrays = table.arrays()
+    data["train"] = dataclasses.replace(
+        table_from_arrays("made-up", arrays | {"image": np.zeros((600, 8, 8, 4), np.uint8)}), classes=table.classes
+    )
+    with pytest.raises(UserError, match="4 channels; it must be 1 or 3: leave transparency out"):
+        few_shot.build(tiny())
+
+
 def test_data_without_one_of_the_attributes_is_a_users_error(data):
     table = data["train"]
     data["train"] = dataclasses.replace(table, columns={k: v for k, v in table.columns.items() if k != "font"})

@@ -190,6 +190,21 @@ def test_principal_axes_are_ordered_by_the_variance_that_they_carry():
     assert shares == pytest.approx([81 / 91, 9 / 91], rel=0.1)
 
 
+def test_one_code_and_codes_of_one_number_have_a_map_too():
+    for size in ((1, 4), (9, 1)):
+        vectors = np.random.default_rng(0).normal(size=size)
+        points, shares = codes.principal_axes(vectors)
+        assert points.shape == (len(vectors), 2)
+        assert (points[:, 1] == 0).all()
+        assert shares[1] == 0
+        codes.draw_map(vectors, np.zeros(len(vectors), int), ("ก",), "map")
+
+
+def test_a_letter_that_the_plotting_font_lacks_is_drawn_as_its_number():
+    figure = codes.draw_map(np.eye(3), np.array([0, 1, 2]), ("a", "ж", "ก"), "map")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["a", "ж", "2"]
+
+
 # What users get wrong
 
 

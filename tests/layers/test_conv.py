@@ -235,3 +235,24 @@ def test_sharded_batch_gives_the_same_gradient_and_is_never_gathered():
     environment = launching.environment(XLA_FLAGS="--xla_force_host_platform_device_count=8")
     done = subprocess.run([sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("strides", [0, (1, -2), (1, 2, 3)], ids=str)
+def test_impossible_strides_are_refused_in_one_line(strides):
+    with pytest.raises(ValueError, match="expected one positive number or a pair"):
+        conv2d(draw(1, 4, 4, 1), draw(3, 3, 1, 1), strides)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "kernel", "padding", "message"),
+    [
+        (conv2d, (1, 3, 3, 2), (5, 5, 2, 4), "VALID", "a window of 5×5 does not fit into 3×3"),
+        (conv_transpose2d, (1, 2, 2, 2), (5, 5, 2, 4), 0, "a window of 5×5 does not fit into 2×2"),
+        (conv2d, (1, 7, 7, 2), (3, 3, 3, 4), "SAME", r"x is \(1, 7, 7, 2\) and kernel \(3, 3, 3, 4\)"),
+        (conv_transpose2d, (1, 7, 7, 2), (3, 3, 3, 4), "SAME", r"x is \(1, 7, 7, 2\) and kernel \(3, 3, 3, 4\)"),
+        (conv2d, (7, 7, 2), (3, 3, 2, 4), "SAME", r"x is \(7, 7, 2\) and kernel"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_in_one_line(function, shape, kernel, padding, message):
+    with pytest.raises(ValueError, match=message):
+        function(draw(*shape), draw(*kernel), padding=padding)

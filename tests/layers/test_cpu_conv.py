@@ -235,3 +235,13 @@ def test_winograd_is_expected_to_cost_what_its_unfinished_tiles_cost(monkeypatch
     tight, loose = (Geometry((n,) * 2, (3, 3), (1, 1), ((1, 1), (1, 1))) for n in (4, 5))
     assert choose._fastest(choose.Task.RESULT, tight, *shape) is Strategy.WINOGRAD
     assert choose._fastest(choose.Task.RESULT, loose, *shape) is Strategy.COLUMNS  # 64 pixels computed for 25
+
+
+def test_complex_images_keep_their_imaginary_parts():
+    x, kernel = draw(8, 14, 14, 32) + 1j * draw(8, 14, 14, 32, seed=2), draw(15, 15, 32, 8, seed=1)
+    geometry = Geometry((14, 14), (15, 15), (1, 1), ((7, 7), (7, 7)))
+    assert choose.spectrum_pays(geometry, 8, 32, 8, jnp.dtype("float32"))
+    y = jax.jit(conv2d)(x, kernel)
+    assert y.dtype == jnp.complex64
+    expected = reference(x.real, kernel, 1, "SAME") + 1j * reference(x.imag, kernel, 1, "SAME")
+    assert_near(np.asarray(y), np.asarray(expected), 1e-5)

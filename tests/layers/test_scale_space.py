@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrepro.errors import UserError
 from jaxrepro.layers import max_over_scales, scale_max_pool
 
 # window, padding, over scales, size
@@ -62,3 +63,13 @@ def test_of_equal_maxima_the_first_receives_the_gradient():
 def test_projection_drops_the_scale_axis():
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 5, 6), dtype=np.float32)
     np.testing.assert_array_equal(max_over_scales(x), x.max(3))
+
+
+def test_leading_axes_are_batch_axes():
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 6, 5, 7), dtype=np.float32)
+    np.testing.assert_array_equal(max_over_scales(x), x.max(4))
+    np.testing.assert_array_equal(max_over_scales(x[0, 0]), x[0, 0].max(2))
+    flat = scale_max_pool(x.reshape(6, 4, 6, 5, 7), 2)
+    np.testing.assert_array_equal(scale_max_pool(x, 2), np.asarray(flat).reshape(2, 3, 2, 3, 5, 7))
+    with pytest.raises(UserError, match=r"x has shape \(4, 6, 7\); features on scale space are"):
+        max_over_scales(x[0, 0, :, :, 0])

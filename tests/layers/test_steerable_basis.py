@@ -92,6 +92,7 @@ def test_the_constants_cannot_be_written_to():
     ("kernel_size", "scales", "message"),
     [
         (6, (1.0, 2.0), "kernel_size is 6"),
+        (-1, (1.0,), "kernel_size is -1; it must be odd and positive"),
         (7, (2.0, 1.0), "ascending"),
         (7, (), "ascending"),
         (7, (0.0,), "positive"),
@@ -101,3 +102,19 @@ def test_the_constants_cannot_be_written_to():
 def test_an_impossible_basis_is_refused(kernel_size, scales, message):
     with pytest.raises(UserError, match=message):
         SteerableBasis(kernel_size, scales, single_level_functions(2))
+
+
+def test_a_basis_without_functions_or_of_functions_that_vanish_is_refused():
+    with pytest.raises(UserError, match="functions is "):
+        SteerableBasis(7, (1.0, 2.0), ())
+    with pytest.raises(UserError, match=r"scales are \(0.02, 0.04\), in pixels; .* is zero at every pixel"):
+        filters(SteerableBasis(7, (0.02, 0.04), single_level_functions(2)))
+
+
+def test_lists_and_arrays_of_scales_make_the_same_basis_as_tuples():
+    functions = single_level_functions(3)
+    basis = SteerableBasis(13, (0.5, 1.0, 2.0), functions)
+    for scales in ([0.5, 1, 2], np.geomspace(0.5, 2, 3)):
+        other = SteerableBasis(13, scales, list(functions))
+        assert other == basis
+        assert filters(other) is filters(basis)

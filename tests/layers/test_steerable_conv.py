@@ -343,6 +343,7 @@ def test_kernels_are_put_together_in_full_precision():
         (lambda: lift(draw(1, 7, 7, 2), draw(9, 3, 4), SMALL), "weights are for 3 channels; the features have 2"),
         (lambda: lift(draw(1, 7, 7, 2), draw(9, 2, 4), SMALL, strategy="fast"), "unknown strategy 'fast'"),
         (lambda: lift(draw(1, 7, 7, 2), draw(9, 2, 4), SMALL, 2, strategy="spectral"), "cannot have strides"),
+        (lambda: SESConv1x1(4).init(jax.random.key(0), draw(7, 7, 2)), r"x has shape \(7, 7, 2\); features on scale"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(call, message):

@@ -63,6 +63,11 @@ def test_scores_that_are_not_finite_become_zero():
     assert found[0] > 0
 
 
+def test_a_random_order_is_no_score_of_logits():
+    with pytest.raises(ValueError, match="does not depend on logits"):
+        score(Score.RANDOM, jnp.zeros((2, 3, 4)))
+
+
 BLOCKS = ((4,), (6, 6), (8,))
 
 

@@ -104,7 +104,7 @@ def test_weights_of_rows_count_in_the_loss_and_in_the_score():
 
 def table(**columns):
     arrays = {"image": np.zeros((4, 2, 2, 3), np.uint8), "label": np.array([0, 1, 2, 1], np.int32)}
-    arrays |= {"rotation": np.zeros(4, np.float32), "is_bold": np.array([True, False] * 2)} | columns
+    arrays |= {"rotation": np.arange(4, dtype=np.float32), "is_bold": np.array([True, False] * 2)} | columns
     return table_from_arrays("made-up", arrays)
 
 
@@ -128,6 +128,9 @@ def test_classes_are_counted_in_the_data_and_floats_are_numbers():
         ({"label": np.array([0, -1, 1, 2], np.int32)}, "char", "images without 'char', 1 of them"),
         ({"rotation": np.array([0, np.nan, 0, 0], np.float32)}, "rotation", "images without 'rotation', 1 of them"),
         ({"mask": np.zeros((4, 2, 2), np.uint8)}, "mask", "one number or class an image"),
+        ({"label": np.full(4, 2, np.int32)}, "char", "all images have the same 'char', 2, .* leave it out"),
+        ({"is_bold": np.ones(4, bool)}, "is_bold", "all images have the same 'is_bold', True"),
+        ({"scale": np.full(4, 0.5, np.float32)}, "scale", "all images have the same 'scale', 0.5"),
     ],
 )
 def test_data_without_the_probed_attribute_is_a_users_error(columns, name, message):

@@ -130,7 +130,7 @@ def _expected_ms(
 
 def allowed(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> list[Strategy]:
     """The strategies that can do it, keep the precision of the dtype and stay within their memory."""
-    unit, exact, dense = geometry.strides == (1, 1), dtype == jnp.float64, _dense(geometry)
+    unit, exact, dense = geometry.strides == (1, 1), not is_narrow(dtype), _dense(geometry)
     arrays = batch * (math.prod(geometry.size) * num_in + math.prod(geometry.out) * num_out)
     limit = max(FREE_BYTES, MEMORY_FACTOR * 4 * (arrays + geometry.num_taps * num_in * num_out))
     sizes = {Strategy.LAX: 0, Strategy.COLUMNS: patches.extra_bytes(batch, geometry, num_in)}
@@ -145,6 +145,11 @@ def allowed(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: in
     if task == Task.KERNEL_GRADIENT and not unit:
         del sizes[Strategy.LAX]  # a dilated convolution, which XLA's fast CPU path cannot take
     return [strategy for strategy, size in sizes.items() if size <= limit or strategy == Strategy.LAX]
+
+
+def is_narrow(dtype: jnp.dtype) -> bool:
+    """Returns whether float32 holds every number of a dtype; it does not hold complex ones."""
+    return jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize <= 4
 
 
 def _dense(geometry: Geometry) -> Geometry:

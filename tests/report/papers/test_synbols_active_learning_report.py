@@ -9,7 +9,10 @@ from jaxrepro.report.__main__ import main
 from jaxrepro.report.papers.synbols_active_learning import figures_of_runs, points_of
 from jaxrepro.report.runs import read_run
 
-PUBLISHED = {"num_classes": 26, "num_pool": 70_000, "num_test": 10_000, "trunk": "ImageNet"}
+PUBLISHED = {
+    "num_classes": 26, "num_pool": 70_000, "num_test": 10_000, "trunk": "ImageNet", "image_side": 32,
+    "num_labels": 7_000, "data_set": "missing-symbol-paper", "faults": "none",
+}  # fmt: skip
 
 
 def write(folder, method, nll, column="10% Missing", facts=PUBLISHED):
@@ -30,7 +33,8 @@ def write(folder, method, nll, column="10% Missing", facts=PUBLISHED):
 def runs(tmp_path):
     bald = write(tmp_path / "bald", "BALD", [[3.0, 3.2], [2.0, 2.4]])
     russian = PUBLISHED | {"trunk": "Russian letters"}
-    random = write(tmp_path / "random", "Random", [[3.0, 3.2], [2.5, 2.7]], facts=russian)
+    random = write(tmp_path / "random", "Random", [[3.0, 3.2], [2.5, 2.7]])
+    write(tmp_path / "russian", "Random", [[3.0, 3.2], [2.5, 2.7]], facts=russian)
     other = write(tmp_path / "other", "BALD", [[1.0, 1.2], [0.9, 0.7]], column="No Noise")
     return [bald, random, other]
 
@@ -54,7 +58,17 @@ def test_figure_6_has_a_panel_a_column_and_the_mean_of_the_seeds(runs):
     assert figures_of_runs([]) == {}
 
 
+def test_methods_that_begin_with_different_trunks_are_no_rivals_in_one_panel(runs, tmp_path):
+    lines = points_of([read_run(folder) for folder in (runs[0], runs[2], tmp_path / "russian")])
+    assert {panel: set(methods) for panel, methods in lines.items()} == {
+        "10% Missing\ntrunk: ImageNet": {"BALD"},
+        "10% Missing\ntrunk: Russian letters": {"Random"},
+        "No Noise": {"BALD"},
+    }
+
+
 def test_a_run_with_another_trunk_stands_beside_the_published_number(runs, tmp_path):
+    runs = [runs[0], str(tmp_path / "russian"), runs[2]]
     assert main([*runs, f"--out={tmp_path / 'report'}"]) == 0
     text = (tmp_path / "report" / "tables.md").read_text()
     assert "trunk Russian letters instead of ImageNet" in text

@@ -9,7 +9,9 @@ from jaxrepro.report.__main__ import main
 from jaxrepro.report.papers import find
 from jaxrepro.report.papers import synbols_few_shot as report
 
-TASK = {"num_images": 1_000_000, "num_classes": 1099, "ways": 5, "shots": 5}
+TASK = {
+    "num_images": 1_000_000, "num_classes": 1099, "ways": 5, "shots": 5, "image_side": 32, "classes": "disjoint",
+}  # fmt: skip
 CHAR = "test char, train char"
 
 
@@ -37,6 +39,14 @@ def test_a_cell_stands_beside_the_papers_and_one_on_other_data_is_kept_apart(tmp
     assert "97.50" in printed
     assert "98.00 ± 0.08" in printed
     assert "60,000 instead of 1,000,000 images in all" in printed
+
+
+def test_nothing_of_ours_is_the_later_tables_task_whose_parts_share_their_classes(tmp_path, capsys):
+    cell = record("MAML", CHAR, 55.5, facts=TASK | {"ways": 3})
+    config = {"version": "v2", "method": {"name": "MAML"}, "episodes": {"train": "char"}, "train": {"batch_size": 1}}
+    folder = finished_runs.write_run(tmp_path / "a", results_of("synbols_few_shot", [cell]), config=config)
+    assert main([folder]) == 0
+    assert "ways 3 instead of 5, classes disjoint instead of shared by all parts" in capsys.readouterr().out
 
 
 def test_a_cell_on_other_data_is_hollow_in_the_figure():

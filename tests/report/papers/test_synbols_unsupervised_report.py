@@ -6,12 +6,16 @@ import pytest
 from finished_runs import results_of, run_of
 
 from jaxrepro.report.__main__ import main
+from jaxrepro.report.comparison import column_of
 from jaxrepro.report.papers import find
 from jaxrepro.report.papers import synbols_unsupervised as report
 from jaxrepro.report.reference import load_reference
 from jaxrepro.writers import save_arrays
 
-TASK = {"num_classes": 48, "num_train": 60_000, "num_valid": 20_000, "network": "published"}
+TASK = {
+    "num_classes": 48, "num_train": 60_000, "num_valid": 20_000, "network": "published", "image_side": 32,
+    "data_set": "non-camou-shade", "partition": "random",
+}  # fmt: skip
 SHADES = "char/Shades"
 
 
@@ -63,6 +67,17 @@ def test_another_network_stands_apart(tmp_path, capsys):
     drawn = report.figures([cell])["representations"]
     marks = {c.get_label(): c.lines[0] for ax in drawn.axes for c in ax.containers}
     assert marks["ours, another task"].get_markerfacecolor() == "white"
+
+
+def test_another_data_set_than_the_columns_stands_apart():
+    published = load_reference("synbols_unsupervised", "v2")
+    names = {"Solid Pattern": "non-camou-bw", "Shades": "non-camou-shade", "Camouflage": "camouflage"}
+    for column, name in names.items():
+        facts = TASK | {"data_set": name}
+        assert column_of(record("VAE", f"char/{column}", 1.0, facts=facts), published) == f"char/{column}"
+        assert column_of(record("VAE", "char/Solid Pattern", 1.0, facts=facts), published) == (
+            "char/Solid Pattern" + f": data set {name} instead of non-camou-bw" * (name != "non-camou-bw")
+        )
 
 
 def test_figure_8_puts_reconstructions_of_one_data_set_below_each_other(tmp_path):
