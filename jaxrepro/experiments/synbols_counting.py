@@ -137,7 +137,18 @@ def make_source(config: Config, part: dict[str, np.ndarray], num_test: int) -> S
 
 
 def build(config: Config) -> Experiment:
-    """Returns the experiment: training, validation after every epoch, and the test of the best weights at the end."""
+    """Returns the experiment: training, validation after every epoch, and the test of the best weights at the end.
+
+    Raises:
+      UserError: no data to count, or several CPU devices: JAX hands arrays of more than 100 kB to the host by threads
+        that are all waiting for each other then.
+    """
+    num_devices = jax.local_device_count() if jax.default_backend() == "cpu" else 1
+    check(
+        num_devices == 1 or config.method.name != MethodName.BLOBS,
+        f"FCN8-L calls the host at every step, for which the {num_devices} CPU devices of this process would wait for "
+        "ever; take one: leave xla_force_host_platform_device_count out of XLA_FLAGS",
+    )
     splits = {"train": config.data.train, "valid": config.data.valid, "test": config.data.test}
     smoke = f"python launch.py --config=configs/{config.name}.py:smoke"
     parts, facts, notes = counting_parts(config.data.source, splits, config.task.overlap, smoke)

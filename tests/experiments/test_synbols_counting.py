@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -164,3 +165,11 @@ def test_an_unknown_method_or_rule_is_one_line_with_the_known_ones():
         config_file.set_value(config, key, value)
         with pytest.raises(UserError, match=f"unknown value of config.{key} '{value}'.*known"):
             parse(counting.Config, config)
+
+
+def test_blobs_refuse_several_cpu_devices_of_one_process(monkeypatch):
+    """Their callbacks wait for ever there, and XLA ends the process after forty seconds."""
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    with pytest.raises(UserError, match="the 4 CPU devices of this process would wait for ever; take one"):
+        counting.build(tiny("FCN8-L"))
+    assert counting.build(tiny("FCN8-D"))
