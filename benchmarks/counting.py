@@ -97,7 +97,7 @@ def network_programs(small: bool, images: np.ndarray, points: np.ndarray) -> dic
         for batch in (1, 8):
             label = f"{name}, forward, {batch} image{'s' * (batch > 1)}"
             programs[label] = lambda f=forward, b=batch: f(params, images[:b])
-        state = [counting.start_counter(task, jax.tree.map(jnp.copy, params))]
+        state = [jax.tree.map(jnp.copy, counting.start_counter(task, params))]  # no array twice: they are donated
         step = jax.jit(functools.partial(counting.train_step, task), donate_argnums=0)
         batch = {"image": jnp.asarray(images[:1]), "points": jnp.asarray(points[:1])}
 
