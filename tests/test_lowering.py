@@ -67,7 +67,8 @@ def without_data(config, path):
         changes |= {"trunk.weights": "", "task.overlap": "any"}
     if config.experiment == "synbols_unsupervised":
         numbers = {"font": np.arange(NUM_ROWS) % 30}
-        numbers |= {a: np.zeros(NUM_ROWS, np.float32) for a in config.probe.attributes if a not in ("char", "font")}
+        measures = [a for a in config.probe.attributes if a not in ("char", "font")]
+        numbers |= {a: np.linspace(-1, 1, NUM_ROWS, dtype=np.float32) for a in measures}
         arrays |= {f"{split}_{a}": values for split in ("train", "valid") for a, values in numbers.items()}
     changes |= {f"data.{split}": split for split in ("train", "valid", "test")}
     if config.experiment == "synbols_active_learning":

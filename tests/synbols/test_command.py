@@ -135,7 +135,7 @@ def test_datasets_lists_all_and_tells_what_one_is_drawn_from(tmp_path, capsys, m
     assert "char                  'a' (70 %) or any symbol of the alphabet (30 %)\n" in said
     assert "64 symbols, 10 fonts; masks: flatten_mask\n" in said
     assert Image.open(tmp_path / "a.png").size[0] > 500
-    monkeypatch.setattr("jaxrepro.synbols.preview.DATASETS", ("plain", "tiny"))
+    monkeypatch.setattr("jaxrepro.synbols.preview.DATASETS", {name: DATASETS[name] for name in ("plain", "tiny")})
     assert call("datasets", f"--preview={tmp_path / 'b.png'}") == 0
     assert Image.open(tmp_path / "b.png").size[0] > 500
 

@@ -111,7 +111,7 @@ def test_workers_compress_and_parse_so_that_the_first_process_only_copies(whole,
 
     def elsewhere(name):
         def call(*arguments):
-            assert os.getpid() != first
+            assert os.getpid() != first or len(arguments[0]) == 1  # but for one sample, drawn to find mistakes
             return work[name](*arguments)
 
         return call
