@@ -78,8 +78,7 @@ SMOKE = {
     "checkpoint.every": "2 epochs",
 }
 
-# Smaller images, narrower maps, shorter epochs. All methods with the rate that the search has twice. RelationNet stands
-# still for its first ten epochs: a patience of five ends its training there.
+# Smaller images, narrower maps, shorter epochs. All methods with the rate that the search has twice.
 SMALL = {
     "train.duration": "40 epochs",
     "data.source": "synbols:few-shot?num_samples=60000&resolution=24",
@@ -87,7 +86,7 @@ SMALL = {
     "method.inner_lr": 0.1,
     "method.inner_steps": 2,
     "optim.lr": 2e-3,
-    "optim.plateau.patience": 20,
+    "optim.plateau.patience": 5,
     "episodes.num_train": 100,
     "episodes.num_valid": 100,
     "eval.look.shots": (1, 5, 10),
