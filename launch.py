@@ -97,7 +97,7 @@ def initialize_jax() -> None:
 
 def main(argv: list[str]) -> int:
     """Runs the command line and returns its exit code; a user's mistake becomes one line on stderr."""
-    sys.excepthook = tell_once
+    sys.excepthook, sys.unraisablehook = tell_once, tell_unraisable_once
     try:
         return launch(argv)
     except UserError as error:
@@ -126,8 +126,18 @@ def other_processes() -> str:
 
 def tell_once(kind, error, trace) -> None:
     """Prints errors of libraries' threads, but not those that follow from what `main` tells in one line."""
-    if not (machine_fault(error) or str(error) == "Event loop is closed"):
+    if not follows(error):
         sys.__excepthook__(kind, error, trace)
+
+
+def tell_unraisable_once(unraisable) -> None:
+    """The same for errors that nothing can catch, such as those of tensorstore's callbacks."""
+    if not follows(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
+def follows(error: BaseException | None) -> bool:
+    return error is not None and bool(machine_fault(error) or str(error) == "Event loop is closed")
 
 
 leave = os._exit  # at once: an orderly exit waits for the lost process, and then ends in the stack of a C++ library
