@@ -10,9 +10,11 @@ interrupted after saving a checkpoint, or another process of the run was lost: t
 loss that is no longer finite.
 """
 
+import logging
 import os
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 from absl import flags
@@ -98,6 +100,7 @@ def initialize_jax() -> None:
 def main(argv: list[str]) -> int:
     """Runs the command line and returns its exit code; a user's mistake becomes one line on stderr."""
     sys.excepthook, sys.unraisablehook = tell_once, tell_unraisable_once
+    logging.getLogger("asyncio").addFilter(is_news)
     try:
         return launch(argv)
     except UserError as error:
@@ -112,6 +115,7 @@ def main(argv: list[str]) -> int:
             leave(INTERRUPTED)
         if not (fault := machine_fault(error)):
             raise
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # by orbax, when all ends
         print(f"error: {fault}", file=sys.stderr)
         return USER_ERROR
 
@@ -134,6 +138,11 @@ def tell_unraisable_once(unraisable) -> None:
     """The same for errors that nothing can catch, such as those of tensorstore's callbacks."""
     if not follows(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """The same for what asyncio logs of tasks that nobody waits for any more."""
+    return not (record.exc_info and follows(record.exc_info[1]))
 
 
 def follows(error: BaseException | None) -> bool:
