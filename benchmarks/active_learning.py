@@ -10,9 +10,6 @@ images each of calibration, validation and test), from the measured times of a s
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -21,9 +18,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from measuring import new_report, save
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from jaxrepro import __version__
 from jaxrepro.config import OptimConfig
 from jaxrepro.experiment import Context
 from jaxrepro.models import vgg
@@ -160,10 +157,7 @@ def main():
         found[name]["round"] = measure_round(model, size, batch, repetitions)
         shares = found[name]["round"]["share_percent"]
         print(f"{name}: a round is " + ", ".join(f"{v:.0f} % {k}" for k, v in shares.items()), flush=True)
-    if options.out:
-        device = f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores"
-        versions = {"jaxrepro": __version__, "jax": jax.__version__, "python": platform.python_version()}
-        options.out.write_text(json.dumps({"device": device, **versions, "networks": found}, indent=2) + "\n")
+    save(options.out, new_report(networks=found))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,10 @@ SHAPES = [
     *((4, n, i, o, 2, 64) for n, i, o in ((64, 3, 64), (32, 64, 128), (8, 256, 512))),
     # input gradients of strided ones: two taps a side, all pixels of a block at once
     *((2, n, i, o, 1, 64) for n, i, o in ((33, 64, 12), (17, 128, 256), (5, 512, 1024), (9, 32, 64))),
+    # InfoMax's encoder, whole and at an eighth of its width, and its input gradients
+    *((4, n, i, o, 1, 32) for n, i, o in ((32, 3, 64), (29, 64, 128), (26, 128, 256), (23, 256, 512))),
+    *((4, n, i, o, 1, 32) for n, i, o in ((32, 128, 64), (29, 256, 128), (26, 512, 256))),
+    *((4, n, i, o, 1, 64) for n, i, o in ((32, 3, 8), (29, 8, 16), (26, 16, 32), (23, 32, 64), (26, 64, 32))),
     # MNIST-scale
     *((7, n, i, o, 1, 64) for n, i, o in ((28, 1, 32), (14, 32, 63), (7, 63, 95), (7, 95, 63))),
     # a coarse grid around them
@@ -58,7 +62,9 @@ SHAPES = [
 
 
 def geometry_of(kernel: int, size: int, strides: int) -> Geometry:
-    pads = lax.padtype_to_pads((size,) * 2, (kernel,) * 2, (strides,) * 2, "VALID" if kernel == 2 else "SAME")
+    pads = lax.padtype_to_pads(
+        (size,) * 2, (kernel,) * 2, (strides,) * 2, "VALID" if kernel % 2 == 0 and strides == 1 else "SAME"
+    )
     pads = tuple((int(low), int(high)) for low, high in pads)
     return Geometry((size,) * 2, (kernel,) * 2, (strides,) * 2, pads)
 

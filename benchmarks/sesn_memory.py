@@ -159,13 +159,13 @@ def on_device(method: str, settings: list[tuple], repetitions: int) -> Iterator[
         "label": jnp.asarray(rng.integers(0, 10, BATCH)),
     }
 
-    def compile(setting):
+    def task_and_program(setting):
         task = make_task(method, *setting)
         state = jax.eval_shape(functools.partial(start, task))
         return task, step_of(task).lower(state, rows, jnp.int32(0)).compile()
 
     with futures.ThreadPoolExecutor(4) as pool:
-        programs = list(pool.map(compile, settings))
+        programs = list(pool.map(task_and_program, settings))
     for setting, (task, program) in zip(settings, programs):
         analysis = program.memory_analysis()
         row = {"temporaries_gib": analysis.temp_size_in_bytes / 2**30}

@@ -14,6 +14,7 @@ LONGEST_FILES = (
     "test_steerable_conv.py",
     "test_synbols_supervised.py",
     "test_few_shot.py",
+    "test_representation.py",  # among the last by name: a worker would be alone with it
     "test_yoto.py",
     "test_lowering.py",
 )

@@ -21,15 +21,19 @@ CASES = {
     "valid": ((3, 3), (2, 9, 6, 3), 2, ((0, 0), (0, 0))),
     "uneven pads": ((3, 3), (2, 9, 6, 3), 2, ((-1, 2), (3, 0))),
     "two taps": ((2, 2), (2, 9, 6, 3), 2, ((0, 1), (1, 1))),
+    "four taps": ((4, 4), (2, 9, 12, 5), 4, ((0, 0), (0, 0))),
+    "four taps, uneven pads": ((4, 4), (3, 5, 7, 3), 2, ((3, 2), (-1, 3))),
+    "four taps to one pixel": ((4, 4), (2, 4, 5, 3), 2, ((0, 0), (0, 0))),
     "five taps": ((5, 5), (3, 9, 8, 2), 3, ((2, 2), (2, 2))),
     "oblong": ((2, 3), (3, 9, 8, 2), 3, ((0, 1), (1, 1))),
     "kernel larger than image": ((9, 9), (3, 5, 6, 2), 3, ((4, 4), (4, 4))),
 }
+SQUARES = ((2, 2), (3, 3), (4, 4))  # that Winograd's form takes
 TOLERANCE = {Strategy.LAX: 2e-6, Strategy.COLUMNS: 2e-6, Strategy.WINOGRAD: 6e-6, Strategy.SPECTRUM: 6e-6}
 
 
 def strategies(kernel):
-    return [s for s in Strategy if s != Strategy.WINOGRAD or kernel in ((2, 2), (3, 3))]
+    return [s for s in Strategy if s != Strategy.WINOGRAD or kernel in SQUARES]
 
 
 def force(monkeypatch, strategy):
@@ -105,7 +109,7 @@ def test_gradients_of_every_strategy_match_lax_in_chunks(strategy, monkeypatch):
 @pytest.mark.parametrize(("kernel", "strides"), [(3, 2), (4, 2), (5, 2), (4, 3)])
 def test_strided_convolutions_in_blocks_match_lax(kernel, strides, monkeypatch):
     blocks = lambda geometry, *shape: (  # noqa: E731
-        Strategy.WINOGRAD if geometry.strides != (1, 1) or geometry.kernel in ((2, 2), (3, 3)) else Strategy.COLUMNS
+        Strategy.WINOGRAD if geometry.strides != (1, 1) or geometry.kernel in SQUARES else Strategy.COLUMNS
     )
     monkeypatch.setattr(choose, "for_result", blocks)
     monkeypatch.setattr(choose, "for_kernel_gradient", blocks)
@@ -140,14 +144,14 @@ def test_winograd_inside_a_loop_equals_steps_outside(monkeypatch):
 
 
 def test_winograd_multiplies_once_per_point_and_channel():
-    """36 products for 16 pixels, 16 for 4: that is all that the form is good for."""
-    for size, m in ((8, 4), (2, 2)):
-        geometry = Geometry((size, size), (3, 3), (1, 1), ((1, 1), (1, 1)))
+    """36 products for 16 pixels of 9 taps or 9 of 16, 16 for 4 of 9: that is all that the form is good for."""
+    for size, m, r in ((8, 4, 3), (2, 2, 3), (6, 3, 4)):
+        geometry = Geometry((size, size), (r, r), (1, 1), ((1, r - 2), (1, r - 2)))
         program = jax.make_jaxpr(lambda x, w, g=geometry: winograd.correlate(x, w, g))(
-            jnp.zeros((1, size, size, 7)), jnp.zeros((3, 3, 7, 5))
+            jnp.zeros((1, size, size, 7)), jnp.zeros((r, r, 7, 5))
         )
         (product,) = [e for e in program.eqns if e.primitive.name == "dot_general"]
-        assert product.outvars[0].aval.size == (m + 2) ** 2 * (size // m) ** 2 * 5
+        assert product.outvars[0].aval.size == (m + r - 1) ** 2 * (size // m) ** 2 * 5
 
 
 @pytest.mark.parametrize("batch", [1, 7, 12])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from contexts import INIT_KEY
 
 from jaxrepro.errors import UserError
 from jaxrepro.models import vgg, wide_resnet
@@ -83,8 +84,8 @@ def test_an_unknown_classifier_gets_the_nearest():
         make_classifier("Resnet12", 10)
 
 
-def first_variables(model, shape):
-    return jax.jit(lambda: model.init(KEY, jnp.zeros((1, *shape)), False), compiler_options=QUICK_COMPILE)()
+def first_variables(model, shape, key=KEY):
+    return jax.jit(lambda: model.init(key, jnp.zeros((1, *shape)), False), compiler_options=QUICK_COMPILE)()
 
 
 def logits_of(model, variables, images):
@@ -225,25 +226,34 @@ def test_wide_resnet_equals_a_slow_reference():
     np.testing.assert_allclose(found, dense(x, variables["params"]["Dense_0"]), atol=1e-3)
 
 
+@pytest.mark.usefixtures("plain_convolutions")
 @pytest.mark.parametrize(
     "model", [ResNet12(5, channels=(16,)), wide_resnet.WideResNet(5, width=1, blocks_per_group=1)], ids=["rn", "wrn"]
 )
 def test_dropout_zeroes_whole_feature_maps_and_is_off_in_evaluation(model):
-    masks = []
+    seen = []
 
     def watch(next_function, args, kwargs, context):
         out = next_function(*args, **kwargs)
         if isinstance(context.module, nn.Dropout):
-            masks.append((np.asarray(args[0]), np.asarray(out)))
+            seen.append((args[0], out))
         return out
 
     images = photos(4, 8, 8, 3)
-    variables = first_variables(model, (8, 8, 3))
+    variables = first_variables(model, (8, 8, 3), INIT_KEY)
+
+    def masks_of(train):
+        def run(variables):
+            seen.clear()
+            model.apply(variables, images, train, rngs={"dropout": KEY}, mutable=["batch_stats"])
+            return list(seen)
+
+        return jax.tree.map(np.asarray, jax.jit(run, compiler_options=QUICK_COMPILE)(variables))
+
     with nn.intercept_methods(watch):
-        model.apply(variables, images, True, rngs={"dropout": KEY}, mutable=["batch_stats"])
-        dropped = [m for m in masks if m[0].any()]
-        masks.clear()
-        model.apply(variables, images, False)
+        dropped = [m for m in masks_of(True) if m[0].any()]
+        masks = masks_of(False)
+    assert masks
     assert all((before == after).all() for before, after in masks)
     factors = np.concatenate([(a.max((1, 2)) / np.maximum(b.max((1, 2)), 1e-9)).ravel() for b, a in dropped])
     alive = np.concatenate([b.max((1, 2)).ravel() > 0 for b, _ in dropped])

@@ -40,7 +40,7 @@ class Strategy(enum.StrEnum):
 
     LAX = "lax"  # XLA's own forward convolution
     COLUMNS = "columns"  # matrix products of patches, a few images at a time
-    WINOGRAD = "winograd"  # fewer multiplications, for two or three taps a side and stride
+    WINOGRAD = "winograd"  # fewer multiplications, for two to four taps a side and stride
     SPECTRUM = "spectrum"  # products of Fourier coefficients, gradients included
 
 
@@ -91,12 +91,12 @@ def spectrum_pays(geometry: Geometry, batch: int, num_in: int, num_out: int, dty
         return False
     backward = _fastest_ms(Task.RESULT, geometry.mirrored, batch, num_out, num_in, dtype)
     others = sum(_fastest_ms(task, geometry, *shape, dtype) for task in (Task.RESULT, Task.KERNEL_GRADIENT)) + backward
-    return expected_ms(Task.TRAINING, case_of(geometry, *shape))[Strategy.SPECTRUM] < others
+    return expected_ms(Task.TRAINING, case_of(geometry, *shape)).get(Strategy.SPECTRUM, math.inf) < others
 
 
 def expected_ms(task: Task, case: Case) -> dict[Strategy, float]:
     """Returns the expected time of every strategy that was measured for the task."""
-    rows = [row for row in _costs(COSTS)[task] if (row[0].strides > 1) == (case.strides > 1)]
+    rows = [row for row in _costs(COSTS)[task] if _kind(row[0]) == _kind(case)]
     found = {}
     for strategy in Strategy:
         near = sorted((_distance(case, known), known.macs, ms[strategy]) for known, ms in rows if strategy in ms)
@@ -160,6 +160,11 @@ def case_of(geometry: Geometry, batch: int, num_in: int, num_out: int) -> Case:
     return Case(
         geometry.num_taps, max(math.prod(geometry.out), 1), num_in, num_out, max(batch, 1), max(geometry.strides)
     )
+
+
+def _kind(case: Case) -> tuple[bool, bool]:
+    """Shapes are compared with others of their kind: strided ones, dense 4×4 ones (of F(3×3, 4×4)), and all others."""
+    return case.strides > 1, case.strides == 1 and case.taps == 16
 
 
 def _distance(a: Case, b: Case) -> float:

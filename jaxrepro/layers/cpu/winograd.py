@@ -1,4 +1,4 @@
-"""Winograd's minimal filtering with unit strides: for 3×3 kernels 36 multiplications where the sum has 144.
+"""Winograd's minimal filtering with unit strides: 36 multiplications where the sum of 3×3 and 4×4 kernels has 144.
 
     y      = correlate(x, kernel, geometry)        # [B, H, W, I], [r, r, I, O] to [B, H', W', O]
     dw     = kernel_gradient(x, g, geometry)
@@ -12,8 +12,9 @@ of m × m pixels; of each tile d of n × n pixels, n = m + r - 1, that such a ti
 where ⊙, summed over channels, is one matrix product for each of the n² points. The gradients are the same bilinear map
 read backwards, with A, B and G transposed. Transforms are sums of slices, which XLA fuses into one pass each; the
 matrices come from interpolation at n - 1 points and infinity. The paper takes 0, ±1, ±2 for m = 4 and r = 3; with
-0, ±3/4, ±3/2 results are twice as accurate (2e-6 of the largest number) for the same additions. r = 2 serves strided
-convolutions, whose pixels are put together in blocks first (`strided.py`).
+0, ±3/4, ±3/2 results are twice as accurate (2e-6 of the largest number) for the same additions; so for m = 3 and r = 4,
+whose tiles are the same. r = 2 serves strided convolutions, whose pixels are put together in blocks first
+(`strided.py`).
 """
 
 import functools
@@ -31,6 +32,7 @@ from jaxrepro.layers.cpu import chunks
 from jaxrepro.layers.cpu.geometry import Geometry, Pair
 
 _POINTS = {(2, 2): "0 1", (4, 2): "0 3/4 -3/4 3/2", (2, 3): "0 1 -1", (4, 3): "0 3/4 -3/4 3/2 -3/2"}
+_POINTS[3, 4] = _POINTS[4, 3]
 
 
 class Form(NamedTuple):
@@ -53,7 +55,7 @@ class _Matrices(NamedTuple):
 
 
 def applies(geometry: Geometry) -> bool:
-    return geometry.kernel in ((2, 2), (3, 3)) and geometry.strides == (1, 1)
+    return geometry.kernel in ((2, 2), (3, 3), (4, 4)) and geometry.strides == (1, 1)
 
 
 def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -95,8 +97,9 @@ def gradients(x: jax.Array, kernel: jax.Array, g: jax.Array, geometry: Geometry)
 
 
 def form_of(geometry: Geometry) -> Form:
-    """Returns the form in use: m is 2 for results of at most 2 × 2 pixels, else 4."""
-    return Form(2 if max(geometry.out) <= 2 else 4, geometry.kernel[0])
+    """Returns the form in use: m is 3 for 4×4 kernels; else 2 for results of at most 2 × 2 pixels, or 4."""
+    r = geometry.kernel[0]
+    return Form(3 if r == 4 else 2 if max(geometry.out) <= 2 else 4, r)
 
 
 def extra_bytes(batch: int, geometry: Geometry, num_in: int, num_out: int) -> int:
