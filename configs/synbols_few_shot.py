@@ -100,7 +100,7 @@ PRESETS = {"small": SMALL, "smoke": SMOKE}
 # at `small`, and at all at `smoke`. For fonts no such rate was found.
 RELATION = {
     ("small", "char"): {"optim.lr": 5e-4},
-    ("smoke", "char"): {"optim.lr": 1e-3, "optim.plateau.patience": 25, "train.duration": "30 epochs"},
+    ("smoke", "char"): {"optim.lr": 1e-3, "optim.plateau.patience": 25, "train.duration": "25 epochs"},
 }
 
 ATTRIBUTES = ("char", "font")
