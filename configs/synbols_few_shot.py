@@ -56,7 +56,8 @@ PAPER = Config(
     checkpoint=CheckpointConfig(every="5 epochs"),
 )
 
-# The fonts of a plain install write four languages: so few test fonts that an episode has three classes.
+# The fonts of a plain install write four languages: so few test fonts that an episode has three classes. MAML shows
+# that it runs: it stayed near chance for 1,200 episodes at rates of 1e-3 and 5e-3 with an inner one of 0.5.
 SMOKE = {
     "seeds": (0,),
     "train.duration": "8 epochs",
