@@ -74,9 +74,24 @@ def _draw_yoto(ax, model: Model, points: Sequence[Point], every: int) -> None:
     beaten = [means[i] for i in range(len(means)) if i not in frontier]
     if beaten:
         ax.plot(*zip(*beaten), linestyle="", markerfacecolor="none", **dots)
-    for i, (p, (x, y)) in enumerate(zip(points, means)):
-        if i % every == 0 or i == len(points) - 1:
-            _annotate(ax, f"{p.beta:g}", x, y, colour)
+    labelled = [i for i in range(len(points)) if i % every == 0 or i == len(points) - 1]
+    for near in near_neighbours([means[i] for i in labelled]):
+        first, last = (points[labelled[i]].beta for i in (near[0], near[-1]))
+        text = f"{first:g}" if len(near) == 1 else f"{first:g}–{last:g}"
+        _annotate(ax, text, *means[labelled[near[0]]], colour)
+
+
+def near_neighbours(places: Sequence[tuple[float, float]], share: float = 0.05) -> list[list[int]]:
+    """Returns runs of indices whose places lie within a share of both ranges of the run's first: they share a label."""
+    ranges = [max(axis) - min(axis) for axis in zip(*places)]
+    found: list[list[int]] = []
+    for i, place in enumerate(places):
+        first = places[found[-1][0]] if found else place
+        if found and all(abs(a - b) <= share * r for a, b, r in zip(place, first, ranges)):
+            found[-1].append(i)
+        else:
+            found.append([i])
+    return found
 
 
 def _annotate(ax, text: str, x: float, y: float, colour: str, *, below: bool = False) -> None:

@@ -164,6 +164,12 @@ def test_figures_name_axes_with_units_and_label_beta():
     assert "nats" in drawn["full_loss_difference"].axes[0].get_ylabel()
 
 
+def test_points_in_one_place_share_a_label():
+    places = {1: (2, 90), 4: (0.5, 100), 16: (0.1, 120), 64: (0.1, 120), 256: (0.11, 120.1)}
+    ax = figures([r for beta, place in places.items() for r in record("YOTO 1x", beta, *place)])["frontier"].axes[0]
+    assert [t.get_text() for t in ax.texts] == ["1", "4", "16–256"]
+
+
 def test_the_published_difference_stops_growing_once_beta_stands_on_both_sides():
     """From the report's own numbers: beta - 1 times its fixed models' KL at the end of training is what is missing."""
     published = {(r.table, r.row, r.column, r.metric): r.value for r in load_reference("yoto")}
