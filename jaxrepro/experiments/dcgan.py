@@ -197,9 +197,8 @@ def build(config: Config) -> Experiment:
 
 def read_weights(config: Config) -> dict[str, Any]:
     """Returns the authors' parameters of both networks."""
-    return read_arrays(
-        Path(config.weights).expanduser(), jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    )
+    like = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    return read_arrays(Path(config.weights).expanduser(), like)
 
 
 def read(config: Config, table: Table, columns: Sequence[str] = (), limit: int = 0) -> dict[str, np.ndarray]:
@@ -240,14 +239,11 @@ def make_critic(config: Config) -> Critic:
     guided = discriminator.clone(activation=guided_leaky_relu)
     apply = functools.partial(apply_in, config.precision, discriminator)
 
-    def statistics(variables, inputs):
-        return train_pass(apply, variables["params"], variables["batch_stats"], inputs)[1]
-
     return Critic(
         trained=lambda state: {k: getattr(state.discriminator, k) for k in ("params", "batch_stats")},
         untrained=lambda: init_variables(config, jax.random.key(0))["discriminator"],
         inputs=functools.partial(to_range, config.model),
-        statistics=statistics,
+        statistics=lambda v, inputs: train_pass(apply, v["params"], v["batch_stats"], inputs)[1],
         features=lambda v, inputs: apply(v, inputs, train=False, method="features"),
         guided_features=lambda v, inputs: apply_in(config.precision, guided, v, inputs, train=False, method="features"),
         batch_size=config.train.batch_size,

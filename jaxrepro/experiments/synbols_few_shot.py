@@ -233,8 +233,7 @@ def build(config: Config) -> Experiment:
         before_evaluation=True,
     )
     tests = {str(attribute): parts["test"] for attribute, parts in tables.items()}
-    row, trained_on = str(config.method.name), str(config.episodes.train)
-    shape = config.episodes.shape
+    row, trained_on, shape = str(config.method.name), str(config.episodes.train), config.episodes.shape
     known = {"image_side": source.arrays["image"].shape[1], "classes": "disjoint"}  # as released: shared
     known |= {"num_images": len(languages), "ways": shape.ways, "shots": shape.shots}
     facts = {str(a): known | {"num_classes": sum(len(t.names) for t in parts.values())} for a, parts in tables.items()}

@@ -95,19 +95,16 @@ def init_params(config: Config, key: jax.Array) -> dict[str, Any]:
     }
 
 
-def to_model_range(config: Config, images: jax.Array) -> jax.Array:
-    """Returns images [0, 1] in the model's range: [-1, 1] for a Gaussian likelihood, [0, 1] for a Bernoulli one."""
-    return 2 * images - 1 if config.model.likelihood == Likelihood.GAUSSIAN else images
-
-
 def prepare(config: Config, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
-    """Returns uint8 images [B, H, W, C] as the model sees them; augmented where a key is given."""
+    """Returns uint8 images [B, H, W, C] in the model's range, [-1, 1] (Gaussian likelihood) or [0, 1] (Bernoulli);
+    augmented where a key is given.
+    """
     images = images.astype(jnp.float32) / 255
     if config.resize:
         images = jax.image.resize(images, (len(images), *config.model.image_shape), "bilinear", antialias=False)
     if key is not None:
         images = random_crop_flip(config.augment, key, images)
-    return to_model_range(config, images)
+    return 2 * images - 1 if config.model.likelihood == Likelihood.GAUSSIAN else images
 
 
 def elbo_terms(
@@ -125,8 +122,7 @@ def elbo_terms(
     else:
         mean, raw = jnp.split(output, 2, axis=-1)
         reconstruction = losses.gaussian_nll(images, mean, positive(raw))
-    kl = kl_of(config.kl, posterior.mean, posterior.std, posterior.head)
-    return {"reconstruction": reconstruction, "kl": kl}
+    return {"reconstruction": reconstruction, "kl": kl_of(config.kl, posterior.mean, posterior.std, posterior.head)}
 
 
 def loss(
@@ -168,10 +164,8 @@ def build(config: Config) -> Experiment:
         new, found = {}, {}
         for name, member in state.items():
             beta = jnp.full_like(drawn, betas[name]) if betas[name] else drawn
-            gradient = jax.grad(
-                lambda p, n=name, b=beta: loss(config, models[n], p, images, b, sample_key), has_aux=True
-            )
-            grads, found[name] = gradient(member.params)
+            gradient = jax.grad(functools.partial(loss, config, models[name]), has_aux=True)
+            grads, found[name] = gradient(member.params, images, beta, sample_key)
             new[name] = Member(*optimizers[name].descend(grads, member.opt_state, member.params, rate))
         is_last = ends_epoch(context.step, source.steps_per_epoch, total) if config.log_last_batches else None
         metrics = member_metrics({n: found[n] for n in models}, is_last)
@@ -217,8 +211,7 @@ def facts_of(config: Config, num_train: int, num_test: int) -> dict[str, Any]:
 
 def evaluation_images(config: Config, table: Any) -> np.ndarray:
     """Returns the test images uint8 [N, H, W, C], at most `config.eval.num_examples`."""
-    limit = config.eval.num_examples
-    num = min(limit, table.num_rows) if limit else table.num_rows
+    num = min(config.eval.num_examples or table.num_rows, table.num_rows)
     return table.take(np.arange(num))["image"]
 
 
