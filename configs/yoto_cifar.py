@@ -100,9 +100,9 @@ PRESETS = {
     "report": {**REPORT, "data.train": "train", "beta.baselines": FIXED_BETAS},
     # Digits, which a small net learns to write in a minute; their smaller range of losses asks for smaller betas.
     "smoke": {
-        "train.duration": "1800 steps",
+        "train.duration": "1000 steps",
         "train.batch_size": 64,
-        "optim.lr": 2e-3,
+        "optim.lr": 3e-3,
         "optim.schedule": "cosine",
         "optim.warmup_steps": 100,
         "optim.drops": (),

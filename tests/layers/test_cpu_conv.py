@@ -241,6 +241,20 @@ def test_winograd_is_expected_to_cost_what_its_unfinished_tiles_cost(monkeypatch
     assert choose._fastest(choose.Task.RESULT, loose, *shape) is Strategy.COLUMNS  # 64 pixels computed for 25
 
 
+def test_a_map_of_one_pixel_is_not_multiplied_with_its_padding():
+    """As in the first layer of DCGAN: 4×4 results of 4×4 taps, of which each meets the pixel once."""
+    geometry, (x, kernel) = Geometry((1, 1), (4, 4), (1, 1), ((3, 3), (3, 3))), (draw(2, 1, 1, 8), draw(4, 4, 8, 6))
+    needed = 2 * 16 * 2 * 8 * 6
+
+    @jax.jit
+    def maps(x, kernel):
+        y, vjp = jax.vjp(lambda x, w: correlate.correlate(x, w, geometry), x, kernel)
+        return y, vjp(y)
+
+    assert needed <= jax.jit(lambda x, w: correlate.correlate(x, w, geometry)).lower(x, kernel).cost_analysis()["flops"]
+    assert maps.lower(x, kernel).cost_analysis()["flops"] < 3.3 * needed
+
+
 def test_complex_images_keep_their_imaginary_parts():
     x, kernel = draw(8, 14, 14, 32) + 1j * draw(8, 14, 14, 32, seed=2), draw(15, 15, 32, 8, seed=1)
     geometry = Geometry((14, 14), (15, 15), (1, 1), ((7, 7), (7, 7)))

@@ -70,15 +70,15 @@ class Case(NamedTuple):
 @functools.cache
 def for_result(geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> Strategy:
     """Returns how [B, H, W, num_in] is correlated to [B, H', W', num_out]."""
-    if geometry.kernel == (1, 1):
-        return Strategy.COLUMNS  # a matrix product as it stands
+    if _is_product(geometry):
+        return Strategy.COLUMNS
     return _fastest(Task.RESULT, geometry, batch, num_in, num_out, dtype)
 
 
 @functools.cache
 def for_kernel_gradient(geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> Strategy:
     """Returns how the gradient of the kernel is computed."""
-    if geometry.kernel == (1, 1):
+    if _is_product(geometry):
         return Strategy.COLUMNS
     return _fastest(Task.KERNEL_GRADIENT, geometry, batch, num_in, num_out, dtype)
 
@@ -150,6 +150,11 @@ def allowed(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: in
 def is_narrow(dtype: jnp.dtype) -> bool:
     """Returns whether float32 holds every number of a dtype; it does not hold complex ones."""
     return jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize <= 4
+
+
+def _is_product(geometry: Geometry) -> bool:
+    """Whether patches are nothing but one matrix product: of a kernel, or a map, of one pixel."""
+    return geometry.kernel == (1, 1) or geometry.size == (1, 1)
 
 
 def _dense(geometry: Geometry) -> Geometry:

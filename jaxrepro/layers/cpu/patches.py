@@ -12,6 +12,8 @@ from jaxrepro.layers.cpu.geometry import Geometry
 
 def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """Returns the correlation [B, H', W', O] of x [B, H, W, I] with a kernel [h, w, I, O]."""
+    if geometry.size == (1, 1):
+        return jnp.einsum("bi,uvio->buvo", x[:, 0, 0], _taps_of_a_pixel(kernel, geometry))
     num_out = kernel.shape[3]
     kernel = kernel.reshape(-1, num_out)
 
@@ -32,12 +34,18 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
 
 def extra_bytes(batch: int, geometry: Geometry, channels: int) -> int:
     """Returns the size of the patches of one chunk."""
+    if geometry.size == (1, 1):
+        return 0
     per_image = _bytes_per_image(geometry, channels)
     return batch * per_image // chunks.count_for(batch, per_image)
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
     num_in, num_out = x.shape[3], g.shape[3]
+    if geometry.size == (1, 1):
+        kernel = jax.ShapeDtypeStruct((*geometry.kernel, num_in, num_out), x.dtype)
+        transposed = jax.linear_transpose(lambda kernel: _taps_of_a_pixel(kernel, geometry), kernel)
+        return transposed(jnp.einsum("bi,buvo->uvio", x[:, 0, 0], g))[0]
 
     def gradient_of_chunk(x: jax.Array, g: jax.Array) -> jax.Array:
         # In this order; the product the other way round takes up to twice as long.
@@ -45,6 +53,18 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Arra
 
     total = chunks.sum_over_images(gradient_of_chunk, _chunk_count(x, geometry), x, g)
     return total.reshape(num_out, *geometry.kernel, num_in).transpose(1, 2, 3, 0)
+
+
+def _taps_of_a_pixel(kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Returns [H', W', I, O]: of a map of one pixel, the tap through which each place of the result sees it, or zero.
+
+    Every other product would be one with the padding. Along one axis, with p the low pad, result t has tap p - s t.
+    """
+    lengths = [(m - 1) * s + 1 for m, s in zip(geometry.out, geometry.strides)]
+    lows = [low - k + 1 for k, (low, _) in zip(geometry.kernel, geometry.pads)]
+    spatial = [(low, m - low - k, 0) for low, m, k in zip(lows, lengths, geometry.kernel)]
+    flipped = lax.pad(kernel[::-1, ::-1], jnp.zeros((), kernel.dtype), (*spatial, (0, 0, 0), (0, 0, 0)))
+    return flipped[:: geometry.strides[0], :: geometry.strides[1]]
 
 
 def _columns(x: jax.Array, geometry: Geometry) -> jax.Array:
