@@ -141,17 +141,19 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class ParallelConfig:
-    """How a run is laid out on the hardware; nothing here changes what is computed, only where.
+    """How a run is laid out on the hardware; nothing here changes what is computed, but for rounding.
 
     Attributes:
       model_axis: devices that share one copy of the parameters (sharding rules of the experiment); the rest is `data`.
       seeds: how several seeds become one program.
       steps_per_call: steps scanned per dispatch, 0 = automatic.
+      quick_compile: compile in half the time on CPU, for steps that may take half as long again: for short runs.
     """
 
     model_axis: int = 1
     seeds: SeedMode = SeedMode.AUTO
     steps_per_call: int = 0
+    quick_compile: bool = False
 
     def __post_init__(self):
         check(self.model_axis >= 1, f"model_axis is {self.model_axis}; it must be 1 or more")

@@ -64,7 +64,9 @@ class Run:
             say(warning)
         self.steps_per_call = config.parallel.steps_per_call or default_steps_per_call(backend)
         with jax.set_mesh(self.mesh):
-            self.program = Program(experiment, config.seeds, self.mesh, mode, self.steps_per_call)
+            self.program = Program(
+                experiment, config.seeds, self.mesh, mode, self.steps_per_call, config.parallel.quick_compile
+            )
             check_memory("the state of this run", self._state_bytes(), "make the model or the number of seeds smaller")
         self._select = jax.jit(seeds.select, static_argnums=1)
         self._stopped = jax.jit(jax.vmap(experiment.stopped)) if experiment.stopped else None

@@ -23,12 +23,9 @@ from jax.sharding import PartitionSpec as P
 from jaxrepro import mesh as mesh_lib
 from jaxrepro import metrics as metrics_lib
 from jaxrepro import rng, seeds
+from jaxrepro.compiling import QUICK_COMPILE, options_for_steps
 from jaxrepro.config import SeedMode
 from jaxrepro.experiment import Context, Experiment, Transition
-
-# Initial values are computed once, and their many random draws would take longer to optimise than to compute.
-QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
 
 STEP_SHAPE = jax.ShapeDtypeStruct((), jnp.int32)
 
@@ -83,7 +80,13 @@ class Program:
     """The jitted functions of one run. They hold no state: every array goes in and comes out."""
 
     def __init__(
-        self, experiment: Experiment, run_seeds: Sequence[int], mesh: Mesh, mode: SeedMode, steps_per_call: int = 10
+        self,
+        experiment: Experiment,
+        run_seeds: Sequence[int],
+        mesh: Mesh,
+        mode: SeedMode,
+        steps_per_call: int = 10,
+        quick_compile: bool = False,
     ):
         self.experiment, self.mesh, self.mode = experiment, mesh, mode
         self.run_seeds = tuple(run_seeds)
@@ -100,12 +103,14 @@ class Program:
         init = seeds.over_seeds(self._init_one, mode, in_axes=(0, None))
         self._init = jax.jit(init, out_shardings=self.shardings, compiler_options=QUICK_COMPILE)
         self.steps_per_call = steps_per_call
+        self._compiler_options = options_for_steps(quick_compile)
         self._run_partial = self._jit_chunk(None)
         self._run_full = self._run_partial if jax.default_backend() == "cpu" else self._jit_chunk(steps_per_call)
         self._compiled: Future | None = None
         self._transitions = {
             t.name: jax.jit(
                 seeds.over_seeds(self._transition_of(t), mode, in_axes=(0, 0, None)),
+                compiler_options=self._compiler_options,
                 donate_argnums=0,
                 out_shardings=(self.shardings, NamedSharding(self.mesh, P("seed"))),
             )
@@ -143,6 +148,7 @@ class Program:
 
         return jax.jit(
             seeds.over_seeds(chunk, self.mode, in_axes=(0, 0, None, 0, None)),
+            compiler_options=self._compiler_options,
             donate_argnums=0,
             out_shardings=(self.shardings, NamedSharding(self.mesh, P("seed"))),
         )

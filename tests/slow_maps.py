@@ -5,7 +5,7 @@ import numpy as np
 import scipy.ndimage
 import scipy.signal
 
-from jaxrepro.step import QUICK_COMPILE
+from jaxrepro.compiling import QUICK_COMPILE
 
 KEY = jax.random.key(0)
 

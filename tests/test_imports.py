@@ -17,6 +17,7 @@ PACKAGE = ROOT / "jaxrepro"
 MAY_IMPORT = {
     "__init__": "",
     "errors": "",
+    "compiling": "",
     "durations": "errors",
     "registry": "errors",
     "progress": "jax numpy tqdm",
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "seeds": "config jax numpy",
     "mesh": "config errors jax numpy",
     "checkpoint": "config digests mesh errors jax numpy orbax",
-    "step": "config experiment mesh metrics rng seeds flax jax numpy",
+    "step": "compiling config experiment mesh metrics rng seeds flax jax numpy",
     "loop": "checkpoint config durations errors experiment machine mesh metrics progress rng seeds step writers"
     " jax numpy",
     # Parts of papers. Synbols is a generator of its own: no jax.
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "models": "errors layers flax huggingface_hub jax numpy safetensors",
     "training": "config data durations errors experiment losses mesh metrics flax jax numpy optax scipy skimage",
     "report": "__init__ digests errors writers jinja2 matplotlib numpy",
-    "evaluators": "config data errors experiment layers losses mesh report.style rng training"
+    "evaluators": "compiling config data errors experiment layers losses mesh report.style rng training"
     " flax jax matplotlib numpy optax",
     # One file a paper, and what puts everything together.
     "experiments": "config data durations errors evaluators experiment layers losses metrics models progress rng"

@@ -20,7 +20,7 @@ def test_a_sweep_trains_infomax_a_vae_and_a_hierarchical_one_and_shows_everythin
     codes = {"code_map", "neighbours"}
     vae = {"reconstructions", "samples", "kl_per_latent", "traversal_all"}
     hvae = vae - {"traversal_all"} | {"traversal_top", "traversal_low", "levels"}
-    for model, pictures in (("Deep InfoMax", set()), ("VAE", vae), ("HVAE (2 level) ResNet", hvae)):
+    for model, pictures in (("Deep InfoMax", set()), ("VAE", vae), ("HVAE (2 level)", hvae)):
         folder = tmp_path / "sweep" / f"model.name={model}".replace(" ", "_")
         found = launching.results(folder)["metrics"]
         assert found["valid/frozen/mlp/char_accuracy"] > 100 / 26 + 4, model

@@ -1,5 +1,6 @@
 """A look at an autoencoder: reconstructions, samples of the prior, walks along latents, its levels, KL per latent."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.evaluators.pictures import image_rows
 from jaxrepro.evaluators.samples import image_grid
 from jaxrepro.experiment import Evaluation, Evaluator, When
@@ -67,7 +69,7 @@ def autoencoder_pictures(
         found = map_batches(lambda batch: view.posterior(state, batch), images, batch_size)
         return found.mean, kl_per_dimension(found.mean, found.log_variance).mean(0)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK_COMPILE)
     def look(state, means, kl, key):
         """Returns {picture: images} and {level: latents that are walked along}; all images are decoded in one pass."""
         size = means.shape[1]

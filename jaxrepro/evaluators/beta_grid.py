@@ -3,6 +3,7 @@
 Its records are the points of YOTO's figures 1a and 1b; `jaxrepro.report` draws those from one run or from a sweep.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrepro import mesh as mesh_lib
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.evaluators.pictures import image_rows
 from jaxrepro.experiment import Evaluation, Evaluator, Record, When
 from jaxrepro.training.means import dataset_means
@@ -92,11 +94,11 @@ def _jitted(model: Model, batch_size: int) -> tuple[Callable, Callable, Callable
 
         return dataset_means(one, images, batch_size, key)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK_COMPILE)
     def reconstruct(params, images, beta):
         return model.reconstruct(params, images, jnp.full(len(images), beta))
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK_COMPILE)
     def sample(params, images, beta, key):
         return model.sample(params, jnp.full(len(images), beta), key)
 

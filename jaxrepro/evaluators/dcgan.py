@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.config import EvalConfig
 from jaxrepro.errors import check
 from jaxrepro.evaluators import classifier, features, few_labels, filters, latents, losses_table, memorisation, samples
@@ -161,7 +162,7 @@ def make_evaluators(
 def feature_variables(critic: Critic) -> dict[str, Callable[[Any, Any], Any]]:
     """Returns "trained", "random" -> `(state, images uint8 [N, ...]) -> variables` for use as features."""
     # Compiling many random draws takes longer than drawing unless the compiler is told not to try hard.
-    untrained = jax.jit(critic.untrained, compiler_options={"xla_backend_optimization_level": 0})
+    untrained = jax.jit(critic.untrained, compiler_options=QUICK_COMPILE)
     fixed = jax.jit(functools.partial(fixed_variables, critic))
     return {
         "trained": lambda state, images: fixed(critic.trained(state), images),

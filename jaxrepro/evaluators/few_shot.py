@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.data.episodes import ClassTable, EpisodeShape
 from jaxrepro.errors import check
 from jaxrepro.evaluators import few_shot_pictures as pictures
@@ -62,7 +63,7 @@ def few_shot_test(
     order = sorted(tests, key=lambda attribute: attribute != trained_on)
     run = jax.jit(lambda variables, arrays, key: episodic.run_episodes(task, variables, arrays, num_test, key))
     encode_all = jax.jit(lambda variables, images: episodic.encode_all(task, variables, images))
-    vectors = jax.jit(task.method.vectors)
+    vectors = jax.jit(task.method.vectors, compiler_options=QUICK_COMPILE)
 
     def evaluate(state: Learner, arrays: Mapping, context) -> Evaluation:
         variables, metrics, records, drawn = state.best.kept, {}, [], {}
@@ -124,7 +125,7 @@ def grid_shapes(task: Task, look: Look, counts: np.ndarray) -> dict[str, dict[in
     }
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=QUICK_COMPILE)
 def _mean_accuracy(
     task: Task, shape: EpisodeShape, num_episodes: int, variables: Any, arrays: Mapping, key: jax.Array
 ) -> jax.Array:

@@ -13,6 +13,7 @@ from dcgan_reference import reference_generator, reference_step, second_convolut
 
 from jaxrepro import config_file, loop
 from jaxrepro.checkpoint import Checkpoints
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.config import CheckpointConfig, DataConfig, LogConfig, OptimConfig, Precision, TrainConfig, parse
 from jaxrepro.data import table_from_arrays
 from jaxrepro.data.square import Fit, read_squares, square
@@ -22,7 +23,6 @@ from jaxrepro.evaluators.features import FeaturesConfig
 from jaxrepro.experiments import dcgan
 from jaxrepro.losses import gan as losses
 from jaxrepro.models.dcgan import DCGANConfig
-from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.adversarial import LossStatistics
 from jaxrepro.training.optim import make_optimizer
 

@@ -12,6 +12,7 @@ import pytest
 from contexts import at, at_end
 
 from jaxrepro import config_file, loop
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.config import (
     CheckpointConfig,
     DataConfig,
@@ -28,7 +29,6 @@ from jaxrepro.evaluators import equivariance, scale_error
 from jaxrepro.experiments import sesn
 from jaxrepro.models.scale.methods import COLUMNS, MODELS, make_model
 from jaxrepro.report.papers.sesn import partner
-from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.precision import apply_in
 from jaxrepro.training.selection import LARGEST
 

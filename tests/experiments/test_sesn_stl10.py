@@ -11,6 +11,7 @@ import pytest
 from contexts import at
 
 from jaxrepro import config_file, loop
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.config import (
     CheckpointConfig,
     DataConfig,
@@ -27,7 +28,6 @@ from jaxrepro.experiments import sesn_stl10
 from jaxrepro.models.scale.residual_methods import METHODS, ResidualConfig
 from jaxrepro.report.comparison import compare
 from jaxrepro.report.reference import load_reference
-from jaxrepro.step import QUICK_COMPILE
 
 KEY = jax.random.key(0)
 CONFIG = "configs/sesn_stl10.py"

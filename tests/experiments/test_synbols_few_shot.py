@@ -10,6 +10,7 @@ import pytest
 from slow_maps import quickly
 
 from jaxrepro import config_file, loop
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.config import (
     CheckpointConfig,
     DataConfig,
@@ -29,7 +30,6 @@ from jaxrepro.experiment import Context
 from jaxrepro.experiments import synbols_few_shot as few_shot
 from jaxrepro.experiments.synbols_few_shot import EpisodesConfig, EvaluationConfig, MethodConfig
 from jaxrepro.report.reference import load_reference
-from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training import episodic
 
 KEY = jax.random.key(0)

@@ -14,6 +14,7 @@ from slow_maps import quickly
 from tiny_supervised import plateau, tiny
 
 from jaxrepro import loop
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.config import DataConfig, OptimConfig, PlateauConfig, Precision, TrainConfig
 from jaxrepro.data.classes import class_names
 from jaxrepro.data.pil_augment import PlusConfig
@@ -21,7 +22,6 @@ from jaxrepro.errors import UserError
 from jaxrepro.experiments import synbols_supervised as supervised
 from jaxrepro.experiments.synbols_supervised import TaskConfig, Weights
 from jaxrepro.models.classifiers import ClassifierConfig
-from jaxrepro.step import QUICK_COMPILE
 
 KEY = jax.random.key(0)
 

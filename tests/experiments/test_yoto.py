@@ -13,11 +13,11 @@ from contexts import at
 from slow_maps import quickly
 
 from jaxrepro import config_file
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.config import DataConfig, OptimConfig, Precision, TrainConfig, parse
 from jaxrepro.experiments import yoto
 from jaxrepro.losses import vae as losses
 from jaxrepro.models.conv_vae import Conditioning, ConvVAE, VAEConfig
-from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.optim import make_optimizer
 
 KEY = jax.random.key(0)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from yoto_reference import KEY, TINY, config_of, params_of, plain_release
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.experiments import yoto
 from jaxrepro.mesh import leaf_path
-from jaxrepro.step import QUICK_COMPILE
 
 
 @pytest.mark.slow

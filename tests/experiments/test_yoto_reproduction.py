@@ -11,6 +11,7 @@ from contexts import at
 from yoto_reference import KEY, TINY, config_of, params_of, plain_report
 
 from jaxrepro import config_file
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.config import DataConfig
 from jaxrepro.data.dataset import table_from_arrays
 from jaxrepro.data.splits import ordered_by
@@ -19,7 +20,6 @@ from jaxrepro.experiments import yoto
 from jaxrepro.losses import vae as losses
 from jaxrepro.mesh import leaf_path
 from jaxrepro.models.conv_vae import condition_of
-from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.loss_weights import KLConfig, Reduction
 from jaxrepro.training.members import ends_epoch, member_metrics
 

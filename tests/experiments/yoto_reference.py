@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrepro import config_file
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.config import parse
 from jaxrepro.experiments import yoto
 from jaxrepro.mesh import leaf_path
-from jaxrepro.step import QUICK_COMPILE
 
 KEY = jax.random.key(0)
 NHWC = ("NHWC", "HWIO", "NHWC")

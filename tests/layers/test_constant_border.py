@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.layers.constant_border import Bordered, bordered, conv_block
-from jaxrepro.step import QUICK_COMPILE
 
 CHANNELS = ((3, 4), (5, 3), (4, 6, 5), (3, 4, 4), (4, 4, 3))  # of the blocks
 

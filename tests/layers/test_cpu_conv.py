@@ -241,6 +241,13 @@ def test_winograd_is_expected_to_cost_what_its_unfinished_tiles_cost(monkeypatch
     assert choose._fastest(choose.Task.RESULT, loose, *shape) is Strategy.COLUMNS  # 64 pixels computed for 25
 
 
+@pytest.mark.parametrize(("ms", "chosen"), [(0.1, Strategy.COLUMNS), (0.5, Strategy.WINOGRAD)])
+def test_winograd_must_save_what_compiling_it_costs(ms, chosen, monkeypatch):
+    monkeypatch.setattr(choose, "expected_ms", lambda *case: {Strategy.WINOGRAD: ms, Strategy.COLUMNS: 2 * ms})
+    geometry = Geometry((4, 4), (3, 3), (1, 1), ((1, 1), (1, 1)))
+    assert choose._fastest(choose.Task.RESULT, geometry, 64, 8, 8, jnp.dtype("float32")) is chosen
+
+
 def test_a_map_of_one_pixel_is_not_multiplied_with_its_padding():
     """As in the first layer of DCGAN: 4×4 results of 4×4 taps, of which each meets the pixel once."""
     geometry, (x, kernel) = Geometry((1, 1), (4, 4), (1, 1), ((3, 3), (3, 3))), (draw(2, 1, 1, 8), draw(4, 4, 8, 6))

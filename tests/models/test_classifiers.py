@@ -10,12 +10,12 @@ import pytest
 import safetensors.numpy
 from contexts import INIT_KEY
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.errors import UserError
 from jaxrepro.models import vgg, wide_resnet
 from jaxrepro.models.classifiers import forward_macs, make_classifier
 from jaxrepro.models.conv4 import strides_of
 from jaxrepro.models.resnet12 import ResNet12
-from jaxrepro.step import QUICK_COMPILE
 
 KEY = jax.random.key(0)
 CLASSES = (10, 26, 48, 888, 1000, 1120)

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.errors import UserError
 from jaxrepro.experiments import dcgan
 from jaxrepro.models.dcgan import DCGANConfig
 from jaxrepro.models.dcgan_arrays import read_arrays
-from jaxrepro.step import QUICK_COMPILE
 
 MODEL = DCGANConfig(image_size=16, base_width=3, kernel=5, ends="dense", latent=7, batch_norm_eps=1e-8)
 NCHW = ("NCHW", "OIHW", "NCHW")

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.layers import conv_transpose2d
 from jaxrepro.models.fcn8 import FCN8, bilinear
 from jaxrepro.models.trunk import TrunkConfig
-from jaxrepro.step import QUICK_COMPILE
 
 TINY = {"blocks": ((2, 3), (3,), (4,), (5,), (3,)), "hidden_size": 6}
 

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.errors import UserError
 from jaxrepro.layers.conditional_norm import ConditionalBatchNorm
 from jaxrepro.models.hvae import UpBlock, double
 from jaxrepro.models.infomax import PairScores
 from jaxrepro.models.probes import probe_network
 from jaxrepro.models.representations import RepresentationConfig, check_images, make_network
-from jaxrepro.step import QUICK_COMPILE
 
 pytestmark = pytest.mark.usefixtures("plain_convolutions")
 KEY = jax.random.key(0)

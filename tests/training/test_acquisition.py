@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from slow_maps import quickly
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.models import vgg
-from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.acquisition import Averaged, Score, bald, monte_carlo_logits, predictive_entropy, score
 
 

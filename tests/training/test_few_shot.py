@@ -11,11 +11,11 @@ import optax
 import pytest
 from slow_maps import quickly
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.layers import Conv, conv
 from jaxrepro.layers.batch_norm import BatchNorm
 from jaxrepro.models import few_shot as models
 from jaxrepro.models.few_shot import Encoder, Learner, RelationModule, RelationNet
-from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training.few_shot import ModelAgnostic, PrototypicalNetwork, RelationNetwork, cross_entropy
 
 RANDOM = np.random.default_rng(0)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.data import table_from_arrays
 from jaxrepro.data.attributes import Attribute, find_attributes, targets_of
 from jaxrepro.errors import UserError
 from jaxrepro.models.probes import probe_network
-from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training import probes
 from jaxrepro.training.probes import FitConfig, ProbeConfig, make_heads
 

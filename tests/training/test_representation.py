@@ -10,6 +10,7 @@ import pytest
 import representation_reference as reference
 from contexts import at
 
+from jaxrepro.compiling import QUICK_COMPILE
 from jaxrepro.config import OptimConfig
 from jaxrepro.data.attributes import Attribute
 from jaxrepro.losses import infomax, vae
@@ -17,7 +18,6 @@ from jaxrepro.models.hvae import HVAE, Decoder
 from jaxrepro.models.infomax import DeepInfoMax, InfoMaxEncoder
 from jaxrepro.models.probes import probe_network
 from jaxrepro.models.residual_encoder import ResidualEncoder
-from jaxrepro.step import QUICK_COMPILE
 from jaxrepro.training import representation
 from jaxrepro.training.loss_weights import CyclicalConfig, cyclical_beta
 from jaxrepro.training.optim import make_optimizer

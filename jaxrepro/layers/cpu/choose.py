@@ -31,6 +31,9 @@ COSTS = Path(__file__).with_name("costs.csv")
 FREE_BYTES = 128 << 20
 MEMORY_FACTOR = 3
 
+# Winograd's sums take XLA about 0.4 s to compile, for each convolution: a choice that repays itself after 2,000 steps.
+WINOGRAD_COMPILE_MS = 0.2
+
 _NEIGHBOURS = 4  # measured shapes that an estimate rests on
 _WEIGHTS = (2.0, 1.0, 1.0, 1.0, 0.5)  # of the logarithms in the distance between shapes, see Case
 
@@ -124,7 +127,8 @@ def _expected_ms(
     """The expected time of every strategy that is allowed."""
     ms = expected_ms(task, case_of(geometry, batch, num_in, num_out))
     if Strategy.WINOGRAD in ms and winograd.applies(dense := _dense(geometry)):
-        ms[Strategy.WINOGRAD] *= winograd.waste(dense)  # the measured shapes have none
+        waste = winograd.waste(dense)  # the measured shapes have none
+        ms[Strategy.WINOGRAD] = ms[Strategy.WINOGRAD] * waste + WINOGRAD_COMPILE_MS
     return {s: ms.get(s, math.inf) for s in allowed(task, geometry, batch, num_in, num_out, dtype)}
 
 
