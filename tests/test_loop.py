@@ -14,6 +14,7 @@ import toy
 
 from jaxrepro import loop, rng
 from jaxrepro.checkpoint import Checkpoints, NonFiniteError
+from jaxrepro.compiling import options_for_steps
 from jaxrepro.config import CheckpointConfig, Keep, ParallelConfig, TrainConfig
 from jaxrepro.errors import UserError
 from jaxrepro.experiment import Context, Evaluation, Transition, When
@@ -111,6 +112,25 @@ def test_the_number_of_steps_per_call_does_not_change_the_result(finished, tmp_p
     one = toy.config(parallel=ParallelConfig(steps_per_call=1))
     loop.train(one, toy.build(one), tmp_path)
     assert_same_checkpoint(tmp_path, whole)
+
+
+def test_compiling_quickly_changes_a_run_by_rounding_only(finished, tmp_path, monkeypatch):
+    whole, *_ = finished
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    assert options_for_steps(quick=True) == {}  # the level of XLA_FLAGS holds
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert options_for_steps(quick=False) == {}
+    assert options_for_steps(quick=True)["xla_backend_optimization_level"] == 1
+    quick = toy.config(parallel=ParallelConfig(quick_compile=True))
+    asked = []
+    monkeypatch.setattr(
+        "jaxrepro.step.options_for_steps", lambda quick: asked.append(quick) or options_for_steps(quick)
+    )
+    loop.train(quick, toy.build(quick), tmp_path)
+    assert asked == [True]
+    found, expected = (launching.final_params(workdir) for workdir in (tmp_path, whole))
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_a_finished_run_without_results_is_evaluated_again_without_new_lines(finished, tmp_path):
