@@ -71,7 +71,7 @@ SMOKE = {
     "episodes.queries": 10,
     "episodes.shares": (0.4, 0.3, 0.3),
     "episodes.num_train": 100,
-    "episodes.num_valid": 50,
+    "episodes.num_valid": 25,
     "episodes.num_test": 50,
     "eval.look.shots": (1, 5),
     "eval.look.ways": (2, 3),
@@ -107,7 +107,7 @@ OWN = {
         "optim.plateau.patience": 25,
         "train.duration": "25 epochs",
     },
-    ("smoke", "MAML", "char"): {"train.duration": "3 epochs"},
+    ("smoke", "MAML", "char"): {"train.duration": "2 epochs"},
 }
 
 ATTRIBUTES = ("char", "font")
