@@ -22,7 +22,8 @@ demo: install ## Train, evaluate and report a small YOTO model on embedded data 
 # Two workers: most of the time goes into compiling, so the compiler is told to do it quickly: not to optimise, and to
 # emit code the short way, which takes a third of the time (the slow tests have it as users do). ARGS="-n 0" runs in this
 # process, for a debugger.
-QUICK = --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+QUICK = --xla_backend_optimization_level=0 $$($(BIN)/python -c "from jaxrepro.compiling import SHORT_CODE; \
+	print(*(f'--{name}={str(value).lower()}' for name, value in SHORT_CODE.items()))")
 test: install ## Run the default tests; ARGS="tests/report -x" narrows them
 	@XLA_FLAGS="$(XLA_FLAGS) $(QUICK)" $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -147,7 +147,7 @@ class ParallelConfig:
       model_axis: devices that share one copy of the parameters (sharding rules of the experiment); the rest is `data`.
       seeds: how several seeds become one program.
       steps_per_call: steps scanned per dispatch, 0 = automatic.
-      quick_compile: compile in half the time on CPU, for steps that may take half as long again: for short runs.
+      quick_compile: compile faster on CPU, for steps that may be slower: for short runs.
     """
 
     model_axis: int = 1

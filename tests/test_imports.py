@@ -17,7 +17,7 @@ PACKAGE = ROOT / "jaxrepro"
 MAY_IMPORT = {
     "__init__": "",
     "errors": "",
-    "compiling": "",
+    "compiling": "jax",
     "durations": "errors",
     "registry": "errors",
     "progress": "jax numpy tqdm",

@@ -10,7 +10,7 @@ import pytest
 from slow_maps import quickly
 
 from jaxrepro import config_file, loop
-from jaxrepro.compiling import QUICK_COMPILE
+from jaxrepro.compiling import QUICK_COMPILE, SHORT_CODE
 from jaxrepro.config import (
     CheckpointConfig,
     DataConfig,
@@ -137,7 +137,7 @@ def test_the_best_weights_of_a_validation_are_kept_and_epochs_without_a_better_o
     validation = experiment.transitions[0]
     arrays = jax.tree.map(jnp.asarray, dict(validation.arrays))
     # As users compile it: the short way that `make test` asks for rounds a value otherwise where it is compared.
-    options = {"xla_cpu_use_fusion_emitters": True}
+    options = dict.fromkeys(SHORT_CODE, True)
     call = jax.jit(lambda state: validation.fn(state, arrays, Context(4, 0, KEY)), compiler_options=options)
     first, found = call(state)
     assert float(first.best.value) == pytest.approx(100 - float(found["accuracy"]))

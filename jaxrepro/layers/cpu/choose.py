@@ -31,7 +31,8 @@ COSTS = Path(__file__).with_name("costs.csv")
 FREE_BYTES = 128 << 20
 MEMORY_FACTOR = 3
 
-# Winograd's sums take XLA about 0.4 s to compile, for each convolution: a choice that repays itself after 2,000 steps.
+# What Winograd must save a call to be worth compiling its many sums (a few tenths of a second each, JAX_LOG_COMPILES=1
+# shows them): a choice that repays itself after some thousand steps.
 WINOGRAD_COMPILE_MS = 0.2
 
 _NEIGHBOURS = 4  # measured shapes that an estimate rests on
