@@ -34,8 +34,10 @@ SHAPES = [
     *((3, n, i, o, 1, 64) for n, i, o in ((32, 3, 64), (32, 16, 64), (16, 64, 128), (4, 64, 64), (8, 32, 32))),
     # strided: YOTO, WRN-28-4, Conv-4, DCGAN
     *((3, n, i, o, 2, 64) for n, i, o in ((32, 3, 16), (16, 16, 32), (32, 32, 64), (16, 128, 256))),
-    *((4, n, i, o, 2, 64) for n, i, o in ((64, 3, 64), (32, 64, 128), (8, 256, 512))),
-    # input gradients of strided ones: two taps a side, all pixels of a block at once
+    *((3, n, i, o, 2, 64) for n, i, o in ((32, 8, 16), (8, 32, 64))),
+    *((1, n, i, o, 2, 64) for n, i, o in ((32, 64, 128), (16, 128, 256))),
+    *((4, n, i, o, 2, 64) for n, i, o in ((64, 3, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512))),
+    # two taps a side
     *((2, n, i, o, 1, 64) for n, i, o in ((33, 64, 12), (17, 128, 256), (5, 512, 1024), (9, 32, 64))),
     # InfoMax's encoder, whole and at an eighth of its width, and its input gradients
     *((4, n, i, o, 1, 32) for n, i, o in ((32, 3, 64), (29, 64, 128), (26, 128, 256), (23, 256, 512))),
@@ -52,7 +54,7 @@ SHAPES = [
     *((5, n, i, o, 2, 64) for n, i, o in ((32, 3, 128), (8, 512, 1024))),
     *((3, n, i, o, 1, 64) for n, i, o in ((34, 128, 12), (18, 256, 512))),
     *((11, n, i, o, 1, 64) for n, i, o in ((28, 1, 32), (14, 32, 64))),
-    # narrow ones, as in small and smoke presets: Conv-4, DCGAN, and the input gradients of their strided layers
+    # narrow ones, as in small and smoke presets: Conv-4, DCGAN, and two taps a side
     *((3, n, i, o, 2, 64) for n, i, o in ((16, 64, 128), (8, 128, 256))),
     *((3, n, i, o, 1, 64) for n, i, o in ((32, 3, 32), (32, 32, 3))),
     *((4, n, i, o, 2, 32) for n, i, o in ((64, 1, 8), (32, 8, 16), (16, 16, 32), (8, 32, 64))),

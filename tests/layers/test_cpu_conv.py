@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from jaxrepro.layers import conv2d
-from jaxrepro.layers.cpu import choose, chunks, correlate, strided, winograd
+from jaxrepro.layers.cpu import choose, chunks, correlate, patches, strided, winograd
 from jaxrepro.layers.cpu.choose import Strategy
 from jaxrepro.layers.cpu.geometry import Geometry
 from tests.layers.test_conv import assert_close, assert_second_derivatives_agree, draw, reference, value_and_gradients
@@ -33,7 +33,7 @@ TOLERANCE = {Strategy.LAX: 2e-6, Strategy.COLUMNS: 2e-6, Strategy.WINOGRAD: 6e-6
 
 
 def strategies(kernel):
-    return [s for s in Strategy if s != Strategy.WINOGRAD or kernel in SQUARES]
+    return [s for s in correlate.RESULTS if s != Strategy.WINOGRAD or kernel in SQUARES]
 
 
 def force(monkeypatch, strategy):
@@ -97,7 +97,7 @@ def assert_near(actual, expected, tolerance):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("strategy", correlate.RESULTS)
 def test_gradients_of_every_strategy_match_lax_in_chunks(strategy, monkeypatch):
     force(monkeypatch, strategy)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 14)
@@ -106,10 +106,11 @@ def test_gradients_of_every_strategy_match_lax_in_chunks(strategy, monkeypatch):
     assert_close(ours, value_and_gradients(lambda x, w: reference(x, w, 1, "SAME"), x, kernel))
 
 
-@pytest.mark.parametrize(("kernel", "strides"), [(3, 2), (4, 2), (5, 2), (4, 3)])
-def test_strided_convolutions_in_blocks_match_lax(kernel, strides, monkeypatch):
+@pytest.mark.parametrize(("kernel", "strides"), [(3, 2), (4, 2), (5, 2), (4, 3), (1, 2), (2, 3)])
+def test_strided_convolutions_match_lax(kernel, strides, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 9)
     blocks = lambda geometry, *shape: (  # noqa: E731
-        Strategy.WINOGRAD if geometry.strides != (1, 1) or geometry.kernel in SQUARES else Strategy.COLUMNS
+        Strategy.WINOGRAD if winograd.applies(strided.blocks_of(geometry)) else Strategy.COLUMNS
     )
     monkeypatch.setattr(choose, "for_result", blocks)
     monkeypatch.setattr(choose, "for_kernel_gradient", blocks)
@@ -118,13 +119,13 @@ def test_strided_convolutions_in_blocks_match_lax(kernel, strides, monkeypatch):
     assert_close(ours, value_and_gradients(lambda x, w: reference(x, w, strides, "SAME"), x, w))
 
 
-@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("strategy", correlate.RESULTS)
 def test_second_derivatives_of_every_strategy_match_lax(strategy, monkeypatch):
     force(monkeypatch, strategy)
     assert_second_derivatives_agree(conv2d, reference, draw(2, 6, 5, 3), draw(3, 3, 3, 4, seed=1), 1)
 
 
-@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("strategy", correlate.RESULTS)
 def test_vmap_over_kernels_matches_one_kernel_at_a_time(strategy, monkeypatch):
     force(monkeypatch, strategy)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 14)
@@ -206,31 +207,24 @@ def test_the_table_is_read_as_measured():
     assert choose.for_result(geometry, 64, 128, 128, jnp.float64) is not Strategy.WINOGRAD
 
 
-@pytest.mark.parametrize(
-    ("kernel", "stride", "pads", "size", "taps", "blocks"),
-    [
-        (3, 2, (1, 1), 8, 2, 4),
-        (3, 2, (0, 1), 8, 2, 4),
-        (4, 2, (1, 1), 8, 2, 5),
-        (5, 3, (2, 2), 9, 2, 3),
-        (2, 2, (0, 0), 8, 1, 4),
-    ],
-)
-def test_input_gradients_come_in_as_few_blocks_as_cover_the_image(kernel, stride, pads, size, taps, blocks):
-    seen = []
+@pytest.mark.parametrize("pads", [(0, 0), (-1, 2), (3, -2), (5, 0)], ids=str)
+@pytest.mark.parametrize(("kernel", "strides"), [((3, 2), (2, 3)), ((1, 4), (3, 1)), ((5, 5), (2, 2))], ids=str)
+def test_what_places_send_through_taps_meets_at_the_pixels_that_they_saw(kernel, strides, pads):
+    geometry = Geometry((8, 11), kernel, strides, (pads, pads[::-1]))
+    g, w = draw(3, *geometry.out, 4), draw(*kernel, 2, 4, seed=1)
+    expected = jax.vjp(lambda x: correlate._lax_correlate(x, w, geometry), jnp.zeros((3, 8, 11, 2)))[1](g)[0]
+    np.testing.assert_allclose(patches.correlate_adjoint(g, w, geometry), expected, rtol=0, atol=1e-5)
 
-    def watched(x, w, geometry):
-        seen.append(geometry)
-        return correlate.correlate(x, w, geometry)
 
-    whole = Geometry((size,) * 2, (kernel,) * 2, (stride,) * 2, (pads, pads))
-    g, w = draw(2, *whole.out, 3), draw(kernel, kernel, 2, 3, seed=1)
-    dx = strided.correlate_adjoint(g, w, whole, watched)
-    x = jnp.zeros((2, size, size, 2))
-    expected = jax.vjp(lambda x: correlate._lax_correlate(x, w, whole), x)[1](g)[0]
-    np.testing.assert_allclose(dx, expected, rtol=0, atol=1e-5)
-    assert seen[0].kernel == (taps,) * 2
-    assert seen[0].out == (blocks,) * 2
+def test_input_gradient_of_a_large_image_comes_a_few_channels_at_a_time(monkeypatch):
+    geometry = Geometry((9, 8), (7, 7), (2, 2), ((3, 3), (3, 3)))
+    g, w = draw(2, *geometry.out, 3), draw(7, 7, 5, 3, seed=1)
+    whole = patches.correlate_adjoint(g, w, geometry)
+    monkeypatch.setattr(patches, "MOST_BYTES", 4 * 20 * 49 * 2)
+    products = [e for e in jax.make_jaxpr(lambda g, w: patches.correlate_adjoint(g, w, geometry))(g, w).eqns
+                if e.primitive.name == "dot_general"]  # fmt: skip
+    assert max(e.outvars[0].aval.size for e in products) == 2 * 20 * 49 * 2
+    np.testing.assert_allclose(patches.correlate_adjoint(g, w, geometry), whole, rtol=0, atol=1e-5)
 
 
 def test_winograd_is_expected_to_cost_what_its_unfinished_tiles_cost(monkeypatch):

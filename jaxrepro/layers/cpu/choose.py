@@ -49,7 +49,10 @@ class Strategy(enum.StrEnum):
 
 
 class Task(enum.StrEnum):
-    """What is computed: a correlation, the gradient of its kernel, or the correlation and both of its gradients."""
+    """What is computed: a correlation, the gradient of its kernel, or the correlation and both of its gradients.
+
+    With unit strides the gradient of the input is a correlation as well; with others it is always patches, transposed.
+    """
 
     RESULT = "result"
     KERNEL_GRADIENT = "kernel_gradient"

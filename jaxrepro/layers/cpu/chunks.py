@@ -19,11 +19,11 @@ from jax import lax
 CHUNK_BYTES = 8 << 20
 
 
-def count_for(batch: int, bytes_per_image: int) -> int:
-    """Returns into how many chunks of equal size a batch is split so that each takes about CHUNK_BYTES."""
+def count_for(batch: int, bytes_per_image: int, at_least: int = 0) -> int:
+    """Returns into how many equal chunks a batch is split so that each takes about CHUNK_BYTES, or `at_least`."""
     num_devices = jax.device_count()
     per_device = max(batch // math.gcd(batch, num_devices), 1)
-    wanted = min(-(-batch * bytes_per_image // (CHUNK_BYTES * num_devices)), per_device)
+    wanted = min(-(-batch * bytes_per_image // (max(CHUNK_BYTES, at_least) * num_devices)), per_device)
     return next(n for n in range(max(wanted, 1), per_device + 1) if per_device % n == 0)
 
 

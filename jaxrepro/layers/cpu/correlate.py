@@ -106,7 +106,9 @@ def _correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array
 
 
 def _correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    return strided.correlate_adjoint(g, kernel, geometry, _correlate)
+    if geometry.strides == (1, 1):
+        return _correlate(g, kernel[::-1, ::-1].swapaxes(2, 3), geometry.mirrored)
+    return patches.correlate_adjoint(g, kernel, geometry)
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:

@@ -9,6 +9,8 @@ from jax import lax
 from jaxrepro.layers.cpu import chunks
 from jaxrepro.layers.cpu.geometry import Geometry
 
+MOST_BYTES = 128 << 20  # of the patches of one image that are summed to an input gradient
+
 
 def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """Returns the correlation [B, H', W', O] of x [B, H, W, I] with a kernel [h, w, I, O]."""
@@ -32,6 +34,29 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
     return _kernel_gradient(x, g, geometry)
 
 
+def correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Returns the transpose of `correlate` in x: [B, H', W', O] with [h, w, I, O] to [B, H, W, I].
+
+    One product yields what every place of g sends through every tap; what meets at a pixel is summed, axis by axis.
+    """
+    (rows, columns), (num_in, num_out) = geometry.out, kernel.shape[2:]
+    taps = kernel.transpose(3, 0, 1, 2).reshape(num_out, -1)
+
+    def adjoint_of_chunk(g: jax.Array) -> jax.Array:
+        sent = (g.reshape(-1, num_out) @ taps).reshape(-1, rows, columns, *geometry.kernel, num_in)
+        x = _sum_taps(sent, 1, 3, geometry.strides[0])
+        x = _sum_taps(x, 2, 3, geometry.strides[1])
+        # Cut off what was sent to the padding, and add pixels that no place saw.
+        ends = [(-low, low + n - m, 0) for (low, _), n, m in zip(geometry.pads, geometry.size, x.shape[1:3])]
+        return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *ends, (0, 0, 0)))
+
+    per_image = _bytes_per_image(geometry, num_in, g.dtype.itemsize)
+    groups = min(-(-per_image // MOST_BYTES), num_in)
+    if groups > 1:
+        return lax.concatenate([correlate_adjoint(g, w, geometry) for w in jnp.array_split(kernel, groups, 2)], 3)
+    return chunks.map_images(adjoint_of_chunk, chunks.count_for(g.shape[0], per_image), g)
+
+
 def extra_bytes(batch: int, geometry: Geometry, channels: int) -> int:
     """Returns the size of the patches of one chunk."""
     if geometry.size == (1, 1):
@@ -51,7 +76,9 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Arra
         # In this order; the product the other way round takes up to twice as long.
         return lax.dot_general(g.reshape(-1, num_out), _columns(x, geometry), (((0,), (0,)), ((), ())))
 
-    total = chunks.sum_over_images(gradient_of_chunk, _chunk_count(x, geometry), x, g)
+    whole = x.dtype.itemsize * geometry.num_taps * num_in * num_out
+    count = _chunk_count(x, geometry, at_least=whole)  # the sum of a kernel's gradients reads and writes them all
+    total = chunks.sum_over_images(gradient_of_chunk, count, x, g)
     return total.reshape(num_out, *geometry.kernel, num_in).transpose(1, 2, 3, 0)
 
 
@@ -76,15 +103,35 @@ def _columns(x: jax.Array, geometry: Geometry) -> jax.Array:
     last_row, last_column = (rows - 1) * sh + 1, (columns - 1) * sw + 1
     # One axis after the other, not fused: the second pass then copies runs of w * I numbers instead of I.
     across = [lax.slice_in_dim(x, j, j + last_column, sw, axis=2) for j in range(w)]
-    x = lax.optimization_barrier(lax.concatenate(across, 3))
+    x = lax.optimization_barrier(lax.concatenate(across, 3)) if w > 1 else across[0]
     down = [lax.slice_in_dim(x, i, i + last_row, sh, axis=1) for i in range(h)]
     return lax.concatenate(down, 3).reshape(-1, h * w * channels)
 
 
-def _chunk_count(x: jax.Array, geometry: Geometry) -> int:
+def _sum_taps(sent: jax.Array, axis: int, taps_axis: int, stride: int) -> jax.Array:
+    """Transposes one axis of patches: what place t sent through tap k is added to pixel t * stride + k.
+
+    The result has whole blocks of `stride` pixels at `axis`, and no `taps_axis`.
+    """
+    places, taps = sent.shape[axis], sent.shape[taps_axis]
+    blocks = places + (taps - 1) // stride
+
+    def placed(tap: int) -> jax.Array:
+        shift = tap // stride
+        ends = [(0, 0, 0)] * (sent.ndim - 1)
+        ends[axis] = (shift, blocks - places - shift, 0)
+        return lax.pad(lax.index_in_dim(sent, tap, taps_axis, keepdims=False), jnp.zeros((), sent.dtype), ends)
+
+    parts = [placed(tap) for tap in range(taps)]
+    phases = [sum(parts[phase::stride]) if phase < taps else jnp.zeros_like(parts[0]) for phase in range(stride)]
+    x = jnp.stack(phases, axis + 1)
+    return x.reshape(*x.shape[:axis], blocks * stride, *x.shape[axis + 2 :])
+
+
+def _chunk_count(x: jax.Array, geometry: Geometry, at_least: int = 0) -> int:
     if geometry.kernel == (1, 1):
         return 1  # nothing is copied
-    return chunks.count_for(x.shape[0], _bytes_per_image(geometry, x.shape[3], x.dtype.itemsize))
+    return chunks.count_for(x.shape[0], _bytes_per_image(geometry, x.shape[3], x.dtype.itemsize), at_least)
 
 
 def _bytes_per_image(geometry: Geometry, channels: int, itemsize: int = 4) -> int:
