@@ -29,6 +29,7 @@ from jaxrepro.data import make_source, table_from_arrays
 from jaxrepro.experiment import Experiment
 from jaxrepro.experiments import dcgan
 from jaxrepro.models.dcgan import DCGANConfig
+from jaxrepro.training.optim import make_optimizer
 
 MATRIX = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
 GENERATOR_PASSES, DISCRIMINATOR_PASSES = 3, 9
@@ -77,11 +78,11 @@ class Chunk:
             columns=("image",),
             resident_limit_mb=4096,
         )
-        tx = dcgan.optimizer(config, 1_000_000)
+        optimizer = make_optimizer(config.optim, 1_000_000, source.steps_per_epoch)
         experiment = Experiment(
             source=source,
-            init=lambda key: dcgan.init_state(config, tx, key),
-            update=dcgan.make_update(config, tx),
+            init=lambda context, given: dcgan.init_state(config, optimizer, context.key, given),
+            update=dcgan.make_update(config, optimizer),
             draw=draw,
         )
         run = loop.Run(config, experiment)
