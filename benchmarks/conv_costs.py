@@ -25,7 +25,7 @@ from jaxrepro.layers.cpu.choose import Case, Strategy, Task
 from jaxrepro.layers.cpu.geometry import Geometry
 from jaxrepro.layers.cpu.spectral import correlate_by_spectrum
 
-LOOP_STEPS = 2
+LOOP_STEPS, SMALL_MACS = 2, 1e8  # eight times as many steps of a small shape, beside which a call itself would count
 SLOW_S = 2.0
 
 # (kernel, size, in, out, strides, batch): the layers of the networks, and a coarse grid around them
@@ -72,7 +72,7 @@ def geometry_of(kernel: int, size: int, strides: int) -> Geometry:
 
 
 def programs(task: Task, geometry: Geometry, num_in: int, num_out: int, batch: int):
-    """Returns strategy -> a function without arguments that runs LOOP_STEPS steps."""
+    """Returns strategy -> a function without arguments that runs `steps_of` steps."""
     draw = functools.partial(np.random.default_rng(0).standard_normal, dtype=np.float32)
     x = jnp.asarray(draw((batch, *geometry.size, num_in)))
     kernel = jnp.asarray(draw((*geometry.kernel, num_in, num_out))) * 0.01
@@ -101,38 +101,43 @@ def programs(task: Task, geometry: Geometry, num_in: int, num_out: int, batch: i
         Task.TRAINING: {Strategy.SPECTRUM: (training, (kernel, x, y))},
     }[task]
     allowed = choose.allowed(task, geometry, batch, num_in, num_out, jnp.float32)
+    num_steps = steps_of(choose.case_of(geometry, batch, num_in, num_out))
     found = {}
     for strategy in allowed:
         if strategy in steps:
             step, carry = steps[strategy]
-            run = jax.jit(lambda carry, step=step: lax.fori_loop(0, LOOP_STEPS, lambda _, c: step(c), carry))
+            run = jax.jit(lambda carry, step=step: lax.fori_loop(0, num_steps, lambda _, c: step(c), carry))
             found[strategy] = functools.partial(run, carry)
     return found
+
+
+def steps_of(case: Case) -> int:
+    return LOOP_STEPS * (8 if case.macs < SMALL_MACS else 1)
 
 
 def seconds(run, clock=time.perf_counter) -> float:
     start = clock()
     jax.block_until_ready(run())
-    return (clock() - start) / LOOP_STEPS
+    return clock() - start
 
 
 def measure(task: Task, shape: tuple[int, ...], repetitions: int, clock) -> dict[str, str] | None:
     """Returns a row of the table, or None where no strategy applies."""
     kernel, size, num_in, num_out, strides, batch = shape
     geometry = geometry_of(kernel, size, strides)
+    case = choose.case_of(geometry, batch, num_in, num_out)
     runs = programs(task, geometry, num_in, num_out, batch)
     if not runs:
         return None
     for run in runs.values():
         seconds(run)
     once = {strategy: seconds(run, clock) for strategy, run in runs.items()}
-    runs = {strategy: run for strategy, run in runs.items() if once[strategy] < SLOW_S}
+    runs = {strategy: run for strategy, run in runs.items() if once[strategy] < SLOW_S * LOOP_STEPS}
     best = dict(once)
     for _ in range(repetitions):
         for strategy, run in runs.items():
             best[strategy] = min(best[strategy], seconds(run, clock))
-    case = choose.case_of(geometry, batch, num_in, num_out)
-    ms = {s: f"{1e3 * best[s]:.3g}" for s in best}
+    ms = {s: f"{1e3 * best[s] / steps_of(case):.3g}" for s in best}
     return {"task": str(task), **{k: str(v) for k, v in case._asdict().items()}, **{s: ms.get(s, "") for s in Strategy}}
 
 
