@@ -13,6 +13,7 @@ The backend is `jax.default_backend()` at the time of tracing.
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import flax.linen as nn
@@ -180,7 +181,7 @@ def as_pair(value: IntOrPair | None) -> tuple[int, int]:
     """One number for both axes, or one for each."""
     if value is None:  # flax's spelling of 1
         return (1, 1)
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = (value, value) if isinstance(value, Integral) else tuple(value)
     if len(pair) != 2 or min(pair) < 1:
         raise ValueError(f"expected one positive number or a pair (height, width), got {value!r}")
     return pair
@@ -192,9 +193,9 @@ def explicit_pads(padding: Padding, size: Sequence[int], window: Sequence[int], 
         if padding not in ("SAME", "VALID"):
             raise ValueError(f"padding is {padding!r}; use 'SAME', 'VALID', a number, or two (low, high) pairs")
         return tuple((int(low), int(high)) for low, high in lax.padtype_to_pads(size, window, strides, padding))
-    if isinstance(padding, int):
+    if isinstance(padding, Integral):
         return ((padding, padding), (padding, padding))
-    pads = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
+    pads = tuple((p, p) if isinstance(p, Integral) else tuple(p) for p in padding)
     if len(pads) != 2 or any(len(p) != 2 for p in pads):
         raise ValueError(f"padding is {padding!r}; use 'SAME', 'VALID', a number, or two (low, high) pairs")
     return pads

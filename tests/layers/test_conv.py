@@ -259,3 +259,8 @@ def test_impossible_strides_are_refused_in_one_line(strides):
 def test_shapes_that_do_not_fit_are_refused_in_one_line(function, shape, kernel, padding, message):
     with pytest.raises(ValueError, match=message):
         function(draw(*shape), draw(*kernel), padding=padding)
+
+
+def test_numbers_of_numpy_are_numbers():
+    x, kernel = draw(1, 8, 8, 2), draw(3, 3, 2, 2)
+    np.testing.assert_array_equal(conv2d(x, kernel, np.int64(2), np.int64(1)), conv2d(x, kernel, 2, 1))

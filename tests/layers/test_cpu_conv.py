@@ -227,6 +227,15 @@ def test_input_gradient_of_a_large_image_comes_a_few_channels_at_a_time(monkeypa
     np.testing.assert_allclose(patches.correlate_adjoint(g, w, geometry), whole, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("kernel", "strides"), [((3, 4), 1), ((7, 7), 1), ((4, 4), 2)], ids=str)
+def test_an_empty_batch_gives_an_empty_map_and_no_gradient(kernel, strides):
+    x, w = jnp.ones((0, 9, 9, 64)), jnp.ones((*kernel, 64, 64))
+    total, (dx, dw) = jax.value_and_grad(lambda x, w: conv2d(x, w, strides).sum(), (0, 1))(x, w)
+    assert total == 0
+    assert dx.shape == x.shape
+    assert not dw.any()
+
+
 def test_winograd_is_expected_to_cost_what_its_unfinished_tiles_cost(monkeypatch):
     monkeypatch.setattr(choose, "expected_ms", lambda *case: {Strategy.WINOGRAD: 1.0, Strategy.COLUMNS: 2.0})
     shape = (64, 8, 8, jnp.dtype("float32"))

@@ -147,7 +147,7 @@ def allowed(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: in
         sizes[Strategy.WINOGRAD] = winograd.extra_bytes(batch, dense, block, num_out) + 4 * arrays * (not unit)
     # Up to 3×3 taps the forms in space need no more multiplications than a spectrum with all its transforms.
     # A map of one pixel is a matrix product.
-    large = geometry.num_taps > 9 and min(*geometry.size, *geometry.out) > 1
+    large = geometry.num_taps > 9 and min(*geometry.size, *geometry.out) > 1 and batch > 0
     if unit and not exact and task != Task.KERNEL_GRADIENT and large:
         sizes[Strategy.SPECTRUM] = spectral_bytes(batch, geometry.size, max(geometry.kernel), num_in, num_out)
     if task == Task.KERNEL_GRADIENT and not unit:
