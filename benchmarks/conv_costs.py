@@ -82,6 +82,16 @@ def programs(task: Task, geometry: Geometry, num_in: int, num_out: int, batch: i
     def result(compute):
         return lambda carry: (carry[0] + 1e-9, compute(x * carry[0], kernel * carry[0], geometry))
 
+    def input_gradient(compute):
+        def step(carry):
+            # What was multiplied just now could be cut into portions for nothing, which g in memory cannot.
+            kernel, g, last = carry
+            change = 1e-9 * last[0, 0, 0, 0]
+            kernel, g = kernel.at[0, 0, 0, 0].add(change), g.at[0, 0, 0, 0].add(change)
+            return kernel, g, compute(g, kernel, geometry)
+
+        return step
+
     def kernel_gradient(compute):
         return lambda carry: (carry[0] + 1e-9, compute(x * carry[0], g * carry[0], geometry))
 
@@ -94,6 +104,9 @@ def programs(task: Task, geometry: Geometry, num_in: int, num_out: int, batch: i
     y = jnp.zeros_like(g)
     steps = {
         Task.RESULT: {s: (result(f), (jnp.float32(1), y)) for s, f in correlate.RESULTS.items()},
+        Task.INPUT_GRADIENT: {
+            s: (input_gradient(f), (kernel, g, jnp.zeros_like(x))) for s, f in correlate.INPUT_GRADIENTS.items()
+        },
         Task.KERNEL_GRADIENT: {
             s: (kernel_gradient(f), (jnp.float32(1), jnp.zeros_like(kernel)))
             for s, f in correlate.KERNEL_GRADIENTS.items()

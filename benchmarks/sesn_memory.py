@@ -190,9 +190,9 @@ def seconds_of_steps(program, state, rows: dict, repetitions: int) -> list[float
 def tables(rows: dict[tuple, dict]) -> str:
     """Returns two tables in Markdown: all methods by policy, and the settings of SESN-B."""
 
-    def number(method, remat, key, convolutions="plain", batch=BATCH, precision="float32", portions="1"):
+    def number(method, remat, key, convolutions="plain", batch=BATCH, precision="float32", portions="1", digits=1):
         row = rows.get((method, remat, precision, portions, convolutions, str(batch)), {})
-        return f"{row[key]:.1f}" if key in row else "–"
+        return f"{row[key]:.{digits}f}" if key in row else "–"
 
     policies = list(map(str, Remat))
     lines = [
@@ -205,22 +205,23 @@ def tables(rows: dict[tuple, dict]) -> str:
             [number(method, r, "temporaries_gib") for r in policies],
             [number(method, r, "temporaries_gib", "cpu") for r in policies],
             [number(method, r, "temporaries_gib", "cpu", TIMED_BATCH) for r in policies],
-            [number(method, r, "step_s", "cpu", TIMED_BATCH) for r in policies],
+            [number(method, r, "step_s", "cpu", TIMED_BATCH, digits=2) for r in policies],
         ]
         lines.append(f"| {method} | " + " | ".join(" / ".join(c) for c in cells) + " |")
+    devices = sorted({name[4] for name in rows} - {"plain", "cpu"})
+    titles = [cell for device in devices for cell in (f"{device}: temporaries", "s a step")]
     lines += [
         "",
-        "| SESN-B, batch 128 | kept, GiB | XLA's temporaries, plain | with arguments |",
-        "|---|---:|---:|---:|",
+        "| " + " | ".join(["SESN-B, batch 128", "kept, GiB", "XLA's temporaries, plain", "CPU", *titles]) + " |",
+        "|---" + "|---:" * (3 + len(titles)) + "|",
     ]
     for remat, precision, portions in SETTINGS:
-        row = rows.get(("SESN-B", str(remat), str(precision), str(portions), "plain", str(BATCH)))
-        if row:
-            name = f"remat={remat}, {precision}" + f", {portions} portions" * (portions > 1)
-            found = [row.get(key) for key in ("kept_gib", "temporaries_gib", "arguments_gib")]
-            total = found[1] and found[1] + found[2]
-            cells = [f"{value:.1f}" if value else "–" for value in (*found[:2], total)]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
+        cell = functools.partial(number, "SESN-B", str(remat), precision=str(precision), portions=str(portions))
+        cells = [cell("kept_gib"), cell("temporaries_gib"), cell("temporaries_gib", "cpu")]
+        for device in devices:
+            cells += [cell("temporaries_gib", device), cell("step_s", device, digits=2)]
+        name = f"remat={remat}, {precision}" + f", {portions} portions" * (portions > 1)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

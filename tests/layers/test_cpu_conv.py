@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from jaxrepro.layers import conv2d
-from jaxrepro.layers.cpu import choose, chunks, correlate, patches, strided, winograd
+from jaxrepro.layers.cpu import choose, chunks, correlate, patches, strided, winograd, xla
 from jaxrepro.layers.cpu.choose import Strategy
 from jaxrepro.layers.cpu.geometry import Geometry
 from tests.layers.test_conv import assert_close, assert_second_derivatives_agree, draw, reference, value_and_gradients
@@ -106,13 +106,15 @@ def test_gradients_of_every_strategy_match_lax_in_chunks(strategy, monkeypatch):
     assert_close(ours, value_and_gradients(lambda x, w: reference(x, w, 1, "SAME"), x, kernel))
 
 
+@pytest.mark.parametrize("input_gradient", correlate.INPUT_GRADIENTS)
 @pytest.mark.parametrize(("kernel", "strides"), [(3, 2), (4, 2), (5, 2), (4, 3), (1, 2), (2, 3)])
-def test_strided_convolutions_match_lax(kernel, strides, monkeypatch):
+def test_strided_convolutions_match_lax(kernel, strides, input_gradient, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 9)
     blocks = lambda geometry, *shape: (  # noqa: E731
         Strategy.WINOGRAD if winograd.applies(strided.blocks_of(geometry)) else Strategy.COLUMNS
     )
     monkeypatch.setattr(choose, "for_result", blocks)
+    monkeypatch.setattr(choose, "for_input_gradient", lambda *shape: input_gradient)
     monkeypatch.setattr(choose, "for_kernel_gradient", blocks)
     x, w = draw(2, 9, 8, 3), draw(kernel, kernel, 3, 4, seed=1)
     ours = value_and_gradients(lambda x, w: conv2d(x, w, strides), x, w)
@@ -207,13 +209,34 @@ def test_the_table_is_read_as_measured():
     assert choose.for_result(geometry, 64, 128, 128, jnp.float64) is not Strategy.WINOGRAD
 
 
+def padded_first(x, kernel, geometry):
+    x = lax.pad(x, 0.0, ((0, 0, 0), *((*pads, 0) for pads in geometry.pads), (0, 0, 0)))
+    return lax.conv_general_dilated(x, kernel, geometry.strides, "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@pytest.mark.parametrize("pads", [(-2, 1), (1, -3), (-3, -2), (4, 4)], ids=str)
+@pytest.mark.parametrize("strides", [1, 2])
+def test_pads_that_cut_off_more_than_the_kernel_match_padding_first(pads, strides):
+    geometry = Geometry((9, 8), (2, 1), (strides, strides), (pads, (0, 0)))
+    x, w = draw(3, 9, 8, 4), draw(2, 1, 4, 12, seed=1)
+    g = draw(3, *geometry.out, 12, seed=2)
+    y, pull_back = jax.vjp(lambda x, w: padded_first(x, w, geometry), x, w)
+    np.testing.assert_allclose(xla.correlate(x, w, geometry), y, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(xla.kernel_gradient(x, g, geometry), pull_back(g)[1], rtol=0, atol=1e-4)
+    ours, our_pull_back = jax.vjp(lambda x, w: correlate.correlate(x, w, geometry), x, w)
+    for mine, theirs in zip((ours, *our_pull_back(g)), (y, *pull_back(g))):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("pads", [(0, 0), (-1, 2), (3, -2), (5, 0)], ids=str)
 @pytest.mark.parametrize(("kernel", "strides"), [((3, 2), (2, 3)), ((1, 4), (3, 1)), ((5, 5), (2, 2))], ids=str)
-def test_what_places_send_through_taps_meets_at_the_pixels_that_they_saw(kernel, strides, pads):
+@pytest.mark.parametrize("strategy", correlate.INPUT_GRADIENTS)
+def test_what_places_send_through_taps_meets_at_the_pixels_that_they_saw(strategy, kernel, strides, pads):
     geometry = Geometry((8, 11), kernel, strides, (pads, pads[::-1]))
     g, w = draw(3, *geometry.out, 4), draw(*kernel, 2, 4, seed=1)
-    expected = jax.vjp(lambda x: correlate._lax_correlate(x, w, geometry), jnp.zeros((3, 8, 11, 2)))[1](g)[0]
-    np.testing.assert_allclose(patches.correlate_adjoint(g, w, geometry), expected, rtol=0, atol=1e-5)
+    expected = jax.vjp(lambda x: padded_first(x, w, geometry), jnp.zeros((3, 8, 11, 2)))[1](g)[0]
+    ours = correlate.INPUT_GRADIENTS[strategy](g, w, geometry)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
 
 
 def test_input_gradient_of_a_large_image_comes_a_few_channels_at_a_time(monkeypatch):

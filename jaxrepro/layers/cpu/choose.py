@@ -49,12 +49,13 @@ class Strategy(enum.StrEnum):
 
 
 class Task(enum.StrEnum):
-    """What is computed: a correlation, the gradient of its kernel, or the correlation and both of its gradients.
+    """What is computed: a correlation, the gradient of its input or kernel, or the correlation and both gradients.
 
-    With unit strides the gradient of the input is a correlation as well; with others it is always patches, transposed.
+    The gradient of the input is counted for strides alone; without any it is a correlation as well.
     """
 
     RESULT = "result"
+    INPUT_GRADIENT = "input_gradient"
     KERNEL_GRADIENT = "kernel_gradient"
     TRAINING = "training"
 
@@ -80,6 +81,14 @@ def for_result(geometry: Geometry, batch: int, num_in: int, num_out: int, dtype:
     if _is_product(geometry):
         return Strategy.COLUMNS
     return _fastest(Task.RESULT, geometry, batch, num_in, num_out, dtype)
+
+
+@functools.cache
+def for_input_gradient(geometry: Geometry, batch: int, num_in: int, num_out: int, dtype: jnp.dtype) -> Strategy:
+    """Returns how the gradient of a strided correlation's input is computed."""
+    if _is_product(geometry):
+        return Strategy.COLUMNS
+    return _fastest(Task.INPUT_GRADIENT, geometry, batch, num_in, num_out, dtype)
 
 
 @functools.cache
@@ -142,6 +151,8 @@ def allowed(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: in
     arrays = batch * (math.prod(geometry.size) * num_in + math.prod(geometry.out) * num_out)
     limit = max(FREE_BYTES, MEMORY_FACTOR * 4 * (arrays + geometry.num_taps * num_in * num_out))
     sizes = {Strategy.LAX: 0, Strategy.COLUMNS: patches.extra_bytes(batch, geometry, num_in)}
+    if task == Task.INPUT_GRADIENT:
+        return list(sizes) if not unit else []
     if winograd.applies(dense) and not exact:
         block = num_in * math.prod(geometry.strides)
         sizes[Strategy.WINOGRAD] = winograd.extra_bytes(batch, dense, block, num_out) + 4 * arrays * (not unit)

@@ -19,11 +19,10 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from jaxrepro.layers.cpu import choose, patches, strided, winograd
+from jaxrepro.layers.cpu import choose, patches, strided, winograd, xla
 from jaxrepro.layers.cpu.choose import Strategy
-from jaxrepro.layers.cpu.geometry import DIMENSION_NUMBERS, Geometry
+from jaxrepro.layers.cpu.geometry import Geometry
 from jaxrepro.layers.cpu.spectral import correlate_by_spectrum
 
 Map = Callable[[jax.Array, jax.Array, Geometry], jax.Array]
@@ -108,7 +107,8 @@ def _correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array
 def _correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     if geometry.strides == (1, 1):
         return _correlate(g, kernel[::-1, ::-1].swapaxes(2, 3), geometry.mirrored)
-    return patches.correlate_adjoint(g, kernel, geometry)
+    strategy = choose.for_input_gradient(geometry, g.shape[0], *kernel.shape[2:], g.dtype)
+    return INPUT_GRADIENTS[strategy](g, kernel, geometry)
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -117,25 +117,6 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Arra
 
 def _kernel_strategy(x: jax.Array, g: jax.Array, geometry: Geometry) -> Strategy:
     return choose.for_kernel_gradient(geometry, x.shape[0], x.shape[3], g.shape[3], x.dtype)
-
-
-def _lax_correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, geometry.strides, geometry.pads, dimension_numbers=DIMENSION_NUMBERS)
-
-
-def _lax_kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
-    """With images as channels: the layout that XLA's autodiff picks is many times slower in a loop."""
-    images_last, kernel = x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3)
-    dw = lax.conv_general_dilated(
-        images_last,
-        kernel,
-        (1, 1),
-        tuple((low, k - 1 + (m - 1) * s + 1 - n - low) for (low, _), k, m, s, n in zip(
-            geometry.pads, geometry.kernel, geometry.out, geometry.strides, geometry.size)),
-        rhs_dilation=geometry.strides,
-        dimension_numbers=DIMENSION_NUMBERS,
-    )  # fmt: skip
-    return dw.transpose(1, 2, 0, 3)
 
 
 def _winograd_correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -153,13 +134,17 @@ def _winograd_kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) ->
 
 
 RESULTS: Mapping[Strategy, Map] = {
-    Strategy.LAX: _lax_correlate,
+    Strategy.LAX: xla.correlate,
     Strategy.COLUMNS: patches.correlate,
     Strategy.WINOGRAD: _winograd_correlate,
     Strategy.SPECTRUM: lambda x, kernel, geometry: correlate_by_spectrum(x, kernel, geometry.pads),
 }
+INPUT_GRADIENTS: Mapping[Strategy, Map] = {  # of strided ones
+    Strategy.LAX: strided.correlate_adjoint,
+    Strategy.COLUMNS: patches.correlate_adjoint,
+}
 KERNEL_GRADIENTS: Mapping[Strategy, Map] = {
-    Strategy.LAX: _lax_kernel_gradient,
+    Strategy.LAX: xla.kernel_gradient,
     Strategy.COLUMNS: patches.kernel_gradient,
     Strategy.WINOGRAD: _winograd_kernel_gradient,
 }

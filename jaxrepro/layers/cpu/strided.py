@@ -2,14 +2,18 @@
 
 dense = blocks_of(geometry)
 y = correlate(pixels_to_blocks(x, geometry), kernel_to_blocks(kernel, geometry), dense)
+
+Gradients of the input then need no zeros between the pixels, which XLA's fast CPU path cannot take.
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrepro.layers.cpu import xla
 from jaxrepro.layers.cpu.geometry import Geometry
 
 
@@ -47,3 +51,48 @@ def blocks_to_kernel(kernel: jax.Array, geometry: Geometry) -> jax.Array:
     kernel = kernel.reshape(rows, columns, sh, sw, -1, kernel.shape[3]).transpose(0, 2, 1, 3, 4, 5)
     kernel = kernel.reshape(rows * sh, columns * sw, *kernel.shape[4:])
     return kernel[: geometry.kernel[0], : geometry.kernel[1]]
+
+
+def correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Returns the transpose of a correlation in its input: [B, H', W', O] with [h, w, I, O] to [B, H, W, I].
+
+    One dense convolution of g, XLA's, yields per position the strides[0] × strides[1] block of x it owns. Along one
+    axis, with p the low pad and blocks that begin d pixels early,
+    dx[s t + r - d] = sum_a g[t - a] kernel[s a + r + p - d].
+    Where a stride does not divide the kernel it multiplies more than patches do.
+    """
+    num_in, num_out = kernel.shape[2:]
+    (sh, sw), strides = geometry.strides, geometry.strides
+    axes = [_axis(*sizes) for sizes in zip(geometry.kernel, strides, geometry.pads, geometry.size, geometry.out)]
+    taps = tuple(axis.taps for axis in axes)
+    kernel = jnp.pad(kernel, (axes[0].kernel_pads, axes[1].kernel_pads, (0, 0), (0, 0)))
+    kernel = kernel.reshape(taps[0], sh, taps[1], sw, num_in, num_out)
+    kernel = kernel.transpose(0, 2, 5, 1, 3, 4)[::-1, ::-1].reshape(*taps, num_out, sh * sw * num_in)
+    y = xla.convolve(g, kernel, [axis.pads for axis in axes])
+    rows, columns = y.shape[1:3]
+    y = y.reshape(-1, rows, columns, sh, sw, num_in).transpose(0, 1, 3, 2, 4, 5)
+    y = y.reshape(-1, rows * sh, columns * sw, num_in)
+    top, left = (axis.before for axis in axes)
+    return y[:, top : top + geometry.size[0], left : left + geometry.size[1]]
+
+
+class _Axis(NamedTuple):
+    """How one axis of an input gradient is cut into blocks."""
+
+    before: int  # pixels of the first block that lie before the image
+    taps: int  # blocks that one element of g reaches
+    kernel_pads: tuple[int, int]
+    pads: tuple[int, int]  # of g
+
+
+def _axis(kernel: int, stride: int, pads: tuple[int, int], size: int, size_g: int) -> _Axis:
+    """Of all places where blocks can begin, the one with the fewest taps; of these, the one with the fewest blocks."""
+
+    def begin(before: int) -> _Axis:
+        shift = pads[0] - before
+        first, last = -((stride - 1 + shift) // stride), (kernel - 1 - shift) // stride
+        filled = (-(stride * first + shift), stride * (last + 1) + shift - kernel)
+        count = -(-(size + before) // stride)
+        return _Axis(before, last - first + 1, filled, (last, count - first - size_g))
+
+    return min(map(begin, range(stride)), key=lambda axis: (axis.taps, axis.before))
