@@ -1,5 +1,6 @@
 """Convolutions as matrix products of patches, a few images at a time."""
 
+import functools
 import math
 
 import jax
@@ -13,6 +14,8 @@ from jaxrepro.layers.cpu.geometry import Geometry
 # WIDE numbers are transposed beforehand (rows that lie powers of two apart share places of the cache); those of less
 # than NARROW times the outputs come first.
 WIDE, NARROW = 2048, 4
+# Of few channels, patches of several neighbouring places are copied as one, at up to this many products for one.
+FEW_CHANNELS, MOST_WASTE = 4, 1.6
 MOST_BYTES = 128 << 20  # of the patches of one image that are summed to an input gradient
 
 
@@ -20,11 +23,12 @@ def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """Returns the correlation [B, H', W', O] of x [B, H, W, I] with a kernel [h, w, I, O]."""
     if geometry.size == (1, 1):
         return jnp.einsum("bi,uvio->buvo", x[:, 0, 0], _taps_of_a_pixel(kernel, geometry))
-    num_out = kernel.shape[3]
-    kernel = kernel.reshape(-1, num_out)
+    places, shape = _places_at_once(geometry, x.shape[3]), (*geometry.out, kernel.shape[3])
+    kernel, geometry = _kernel_of_places(kernel, geometry, places), _geometry_of_places(geometry, places)
+    kernel = kernel.reshape(-1, kernel.shape[3])
 
     def correlate_chunk(x: jax.Array) -> jax.Array:
-        return (_columns(x, geometry) @ kernel).reshape(-1, *geometry.out, num_out)
+        return (_columns(x, geometry) @ kernel).reshape(-1, *shape)
 
     return chunks.map_images(correlate_chunk, _chunk_count(x, geometry), x)
 
@@ -76,6 +80,19 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Arra
         transposed = jax.linear_transpose(lambda kernel: _taps_of_a_pixel(kernel, geometry), kernel)
         return transposed(jnp.einsum("bi,buvo->uvio", x[:, 0, 0], g))[0]
 
+    places = _places_at_once(geometry, num_in)
+    if places > 1:
+        wide = _geometry_of_places(geometry, places)
+        dw = _gradient_of_products(x, g.reshape(-1, *wide.out, places * num_out), wide)
+        of_places = functools.partial(_kernel_of_places, geometry=geometry, places=places)
+        kernel = jax.ShapeDtypeStruct((*geometry.kernel, num_in, num_out), x.dtype)
+        return jax.linear_transpose(of_places, kernel)(dw)[0]
+    return _gradient_of_products(x, g, geometry)
+
+
+def _gradient_of_products(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    num_in, num_out = x.shape[3], g.shape[3]
+
     def gradient_of_chunk(x: jax.Array, g: jax.Array) -> jax.Array:
         columns, g = _columns(x, geometry), g.reshape(-1, num_out)
         if width >= WIDE:
@@ -103,6 +120,27 @@ def _taps_of_a_pixel(kernel: jax.Array, geometry: Geometry) -> jax.Array:
     spatial = [(low, m - low - k, 0) for low, m, k in zip(lows, lengths, geometry.kernel)]
     flipped = lax.pad(kernel[::-1, ::-1], jnp.zeros((), kernel.dtype), (*spatial, (0, 0, 0), (0, 0, 0)))
     return flipped[:: geometry.strides[0], :: geometry.strides[1]]
+
+
+def _places_at_once(geometry: Geometry, num_in: int) -> int:
+    """Returns how many neighbouring places of a row of the result share a patch."""
+    width, stride = geometry.kernel[1], geometry.strides[1]
+    fit = [p for p in (4, 2) if geometry.out[1] % p == 0 and width + (p - 1) * stride <= MOST_WASTE * width]
+    return fit[0] if fit and num_in <= FEW_CHANNELS else 1
+
+
+def _geometry_of_places(geometry: Geometry, places: int) -> Geometry:
+    """The geometry of patches that `places` neighbours of a row share: a wider kernel in larger strides."""
+    (height, width), (down, across) = geometry.kernel, geometry.strides
+    kernel = (height, width + (places - 1) * across)
+    return geometry._replace(kernel=kernel, strides=(down, places * across))
+
+
+def _kernel_of_places(kernel: jax.Array, geometry: Geometry, places: int) -> jax.Array:
+    """The kernel for `_geometry_of_places`: [h, w, I, O] to [h, w', I, places * O], one moved to each place."""
+    stride = geometry.strides[1]
+    moved = [jnp.pad(kernel, ((0, 0), (i * stride, (places - 1 - i) * stride), (0, 0), (0, 0))) for i in range(places)]
+    return lax.concatenate(moved, 3)
 
 
 def _columns(x: jax.Array, geometry: Geometry) -> jax.Array:
