@@ -10,9 +10,9 @@ from jax import lax
 from jaxrepro.layers.cpu import chunks
 from jaxrepro.layers.cpu.geometry import Geometry
 
-# How a kernel's gradient is multiplied, found by trial on two cores; otherwise it takes up to twice as long. Patches of
-# WIDE numbers are transposed beforehand (rows that lie powers of two apart share places of the cache); those of less
-# than NARROW times the outputs come first.
+# How a kernel's gradient is multiplied. Patches of WIDE numbers are transposed beforehand (rows that lie powers of two
+# apart share places of the cache); those of less than NARROW times the outputs come first. Both by trial on two cores;
+# `benchmarks/conv_costs.py --only=kernel_gradient` shows what another value does.
 WIDE, NARROW = 2048, 4
 # Of few channels, patches of several neighbouring places are copied as one, at up to this many products for one.
 FEW_CHANNELS, MOST_WASTE = 4, 1.6
