@@ -27,7 +27,8 @@ from jaxrepro.data import load_dataset
 from jaxrepro.layers import Conv
 from jaxrepro.layers.cpu import choose, correlate, winograd
 from jaxrepro.layers.cpu.choose import Strategy
-from jaxrepro.layers.cpu.geometry import DIMENSION_NUMBERS, Geometry
+from jaxrepro.layers.cpu.geometry import Geometry
+from jaxrepro.layers.xla import DIMENSION_NUMBERS
 from jaxrepro.models.conv4 import Conv4
 
 BATCH = 64

@@ -22,8 +22,9 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 
+from jaxrepro.layers import xla
 from jaxrepro.layers.cpu import correlate as cpu
-from jaxrepro.layers.cpu.geometry import DIMENSION_NUMBERS, Geometry
+from jaxrepro.layers.cpu.geometry import Geometry
 
 IntOrPair = int | Sequence[int]
 Padding = str | int | Sequence[int | tuple[int, int]]
@@ -62,15 +63,7 @@ def conv2d(
     pads = fitting_pads(padding, size, window, strides)
     if _on_cpu() and feature_group_count == 1 and dilation == (1, 1):
         return cpu.correlate(x, kernel, Geometry(size, kernel_size, strides, pads))
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        pads,
-        rhs_dilation=dilation,
-        dimension_numbers=DIMENSION_NUMBERS,
-        feature_group_count=feature_group_count,
-    )
+    return xla.convolve(x, kernel, pads, strides, dilation, feature_group_count)
 
 
 def conv_transpose2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = 1, padding: Padding = "SAME") -> jax.Array:
@@ -101,7 +94,7 @@ def conv_transpose2d(x: jax.Array, kernel: jax.Array, strides: IntOrPair = 1, pa
     dilated = tuple((n - 1) * s + 1 for n, s in zip(x.shape[1:3], strides))
     _check_fits(kernel_size, dilated, pads)
     if not _on_cpu():
-        return lax.conv_transpose(x, kernel, strides, pads, dimension_numbers=DIMENSION_NUMBERS)
+        return lax.conv_transpose(x, kernel, strides, pads, dimension_numbers=xla.DIMENSION_NUMBERS)
     # The same map as the input gradient of the strided convolution with the flipped kernel.
     size = tuple(n + 1 + sum(p) - k for n, p, k in zip(dilated, pads, kernel_size))
     forward_pads = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel_size, pads))

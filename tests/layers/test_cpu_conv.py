@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from jaxrepro.layers import conv2d
-from jaxrepro.layers.cpu import choose, chunks, correlate, patches, strided, winograd, xla
+from jaxrepro.layers.cpu import choose, chunks, correlate, patches, strided, winograd
 from jaxrepro.layers.cpu.choose import Strategy
 from jaxrepro.layers.cpu.geometry import Geometry
 from tests.layers.test_conv import assert_close, assert_second_derivatives_agree, draw, reference, value_and_gradients
@@ -209,20 +209,22 @@ def test_the_table_is_read_as_measured():
     assert choose.for_result(geometry, 64, 128, 128, jnp.float64) is not Strategy.WINOGRAD
 
 
-def padded_first(x, kernel, geometry):
+def padded_first(x, kernel, geometry, dilation=(1, 1)):
     x = lax.pad(x, 0.0, ((0, 0, 0), *((*pads, 0) for pads in geometry.pads), (0, 0, 0)))
-    return lax.conv_general_dilated(x, kernel, geometry.strides, "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return lax.conv_general_dilated(
+        x, kernel, geometry.strides, "VALID", rhs_dilation=dilation, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
-@pytest.mark.parametrize("pads", [(-2, 1), (1, -3), (-3, -2), (4, 4)], ids=str)
+@pytest.mark.parametrize("pads", [(-2, 1), (1, -3), (-3, -2), (4, 4), (-11, 13), (20, -6)], ids=str)
 @pytest.mark.parametrize("strides", [1, 2])
-def test_pads_that_cut_off_more_than_the_kernel_match_padding_first(pads, strides):
+def test_unusual_pads_match_padding_first(pads, strides):
     geometry = Geometry((9, 8), (2, 1), (strides, strides), (pads, (0, 0)))
     x, w = draw(3, 9, 8, 4), draw(2, 1, 4, 12, seed=1)
     g = draw(3, *geometry.out, 12, seed=2)
     y, pull_back = jax.vjp(lambda x, w: padded_first(x, w, geometry), x, w)
-    np.testing.assert_allclose(xla.correlate(x, w, geometry), y, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(xla.kernel_gradient(x, g, geometry), pull_back(g)[1], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(correlate._xla_correlate(x, w, geometry), y, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(correlate._xla_kernel_gradient(x, g, geometry), pull_back(g)[1], rtol=0, atol=1e-4)
     ours, our_pull_back = jax.vjp(lambda x, w: correlate.correlate(x, w, geometry), x, w)
     for mine, theirs in zip((ours, *our_pull_back(g)), (y, *pull_back(g))):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4)
@@ -274,12 +276,38 @@ def test_input_gradient_of_a_large_image_comes_a_few_channels_at_a_time(monkeypa
 
 
 @pytest.mark.parametrize(("kernel", "strides"), [((3, 4), 1), ((7, 7), 1), ((4, 4), 2)], ids=str)
-def test_an_empty_batch_gives_an_empty_map_and_no_gradient(kernel, strides):
-    x, w = jnp.ones((0, 9, 9, 64)), jnp.ones((*kernel, 64, 64))
+@pytest.mark.parametrize("shape", [(0, 9, 9, 64), (0, 32, 32, 64), (2, 9, 9, 0)], ids=str)
+def test_empty_images_give_zeros_and_no_gradient(shape, kernel, strides):
+    x, w = jnp.ones(shape), jnp.ones((*kernel, shape[3], 64))
     total, (dx, dw) = jax.value_and_grad(lambda x, w: conv2d(x, w, strides).sum(), (0, 1))(x, w)
     assert total == 0
     assert dx.shape == x.shape
     assert not dw.any()
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "strides", "channels", "dtype"),
+    [
+        (512, 9, 2, 16, "float32"),
+        (256, 11, 2, 64, "float32"),
+        (512, 5, (1, 2), 16, "float32"),
+        (512, 7, 2, 16, "float64"),
+    ],
+)
+def test_some_strategy_remains_for_images_whose_patches_exceed_the_bound(size, kernel, strides, channels, dtype):
+    with jax.enable_x64(True):
+        x = jax.ShapeDtypeStruct((1, size, size, channels), dtype)
+        w = jax.ShapeDtypeStruct((kernel, kernel, channels, channels), dtype)
+        dx, dw = jax.eval_shape(jax.grad(lambda x, w: conv2d(x, w, strides).sum(), (0, 1)), x, w)
+        assert (dx.shape, dw.shape) == (x.shape, w.shape)
+
+
+def test_negative_pads_of_a_dilated_kernel_match_padding_first():
+    x, w = draw(2, 12, 11, 3), draw(2, 1, 3, 4, seed=1)
+    pads = ((-4, 1), (0, 0))
+    ours = value_and_gradients(lambda x, w: conv2d(x, w, 1, pads, (1, 2)), x, w)
+    geometry = Geometry((12, 11), (2, 1), (1, 1), pads)
+    assert_close(ours, value_and_gradients(lambda x, w: padded_first(x, w, geometry, (1, 2)), x, w))
 
 
 def test_winograd_is_expected_to_cost_what_its_unfinished_tiles_cost(monkeypatch):

@@ -42,8 +42,8 @@ _WEIGHTS = (2.0, 1.0, 1.0, 1.0, 0.5)  # of the logarithms in the distance betwee
 class Strategy(enum.StrEnum):
     """How one map of a convolution is computed."""
 
-    LAX = "lax"  # XLA's own forward convolution
-    COLUMNS = "columns"  # matrix products of patches, a few images at a time
+    LAX = "lax"  # XLA's own forward convolution; of blocks of pixels for the input gradient of a strided one
+    COLUMNS = "columns"  # matrix products of patches, or of patches transposed, a few images at a time
     WINOGRAD = "winograd"  # fewer multiplications, for two to four taps a side and stride
     SPECTRUM = "spectrum"  # products of Fourier coefficients, gradients included
 
@@ -150,20 +150,23 @@ def allowed(task: Task, geometry: Geometry, batch: int, num_in: int, num_out: in
     unit, exact, dense = geometry.strides == (1, 1), not is_narrow(dtype), _dense(geometry)
     arrays = batch * (math.prod(geometry.size) * num_in + math.prod(geometry.out) * num_out)
     limit = max(FREE_BYTES, MEMORY_FACTOR * 4 * (arrays + geometry.num_taps * num_in * num_out))
-    sizes = {Strategy.LAX: 0, Strategy.COLUMNS: patches.extra_bytes(batch, geometry, num_in)}
     if task == Task.INPUT_GRADIENT:
-        return list(sizes) if not unit else []
+        return [Strategy.LAX, Strategy.COLUMNS] if not unit else []  # patches come within patches.MOST_BYTES
+    swapped = task == Task.KERNEL_GRADIENT and unit and num_out < num_in
+    patches_of = (geometry.mirrored, num_out) if swapped else (geometry, num_in)
+    sizes = {Strategy.LAX: 0, Strategy.COLUMNS: patches.extra_bytes(batch, *patches_of, jnp.dtype(dtype).itemsize)}
     if winograd.applies(dense) and not exact:
         block = num_in * math.prod(geometry.strides)
         sizes[Strategy.WINOGRAD] = winograd.extra_bytes(batch, dense, block, num_out) + 4 * arrays * (not unit)
     # Up to 3×3 taps the forms in space need no more multiplications than a spectrum with all its transforms.
     # A map of one pixel is a matrix product.
-    large = geometry.num_taps > 9 and min(*geometry.size, *geometry.out) > 1 and batch > 0
+    large = geometry.num_taps > 9 and min(*geometry.size, *geometry.out) > 1 and batch * num_in * num_out > 0
     if unit and not exact and task != Task.KERNEL_GRADIENT and large:
         sizes[Strategy.SPECTRUM] = spectral_bytes(batch, geometry.size, max(geometry.kernel), num_in, num_out)
     if task == Task.KERNEL_GRADIENT and not unit:
         del sizes[Strategy.LAX]  # a dilated convolution, which XLA's fast CPU path cannot take
-    return [strategy for strategy, size in sizes.items() if size <= limit or strategy == Strategy.LAX]
+    simplest = next(iter(sizes))  # has to do where nothing else may
+    return [strategy for strategy, size in sizes.items() if size <= limit or strategy == simplest]
 
 
 def is_narrow(dtype: jnp.dtype) -> bool:

@@ -20,7 +20,8 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxrepro.layers.cpu import choose, patches, strided, winograd, xla
+from jaxrepro.layers import xla
+from jaxrepro.layers.cpu import choose, patches, strided, winograd
 from jaxrepro.layers.cpu.choose import Strategy
 from jaxrepro.layers.cpu.geometry import Geometry
 from jaxrepro.layers.cpu.spectral import correlate_by_spectrum
@@ -56,7 +57,7 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _gradients(x: jax.Array, kernel: jax.Array, g: jax.Array, geometry: Geometry) -> tuple[jax.Array, jax.Array]:
     """(correlate_adjoint(g, kernel), kernel_gradient(x, g)), computed together where they share work."""
-    if geometry.strides == (1, 1):
+    if geometry.strides == (1, 1) and x.size and g.size:
         backward = choose.for_result(geometry.mirrored, g.shape[0], g.shape[3], x.shape[3], g.dtype)
         if {backward, _kernel_strategy(x, g, geometry)} == {Strategy.WINOGRAD}:
             return _in_float32(winograd.gradients, geometry, x, kernel, g)
@@ -101,10 +102,14 @@ def _in_float32(function, geometry: Geometry, *arrays: jax.Array):
 
 
 def _correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    if not (x.size and kernel.size):
+        return jnp.zeros((x.shape[0], *geometry.out, kernel.shape[3]), x.dtype)
     return RESULTS[choose.for_result(geometry, x.shape[0], *kernel.shape[2:], x.dtype)](x, kernel, geometry)
 
 
 def _correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    if not (g.size and kernel.size):
+        return jnp.zeros((g.shape[0], *geometry.size, kernel.shape[2]), g.dtype)
     if geometry.strides == (1, 1):
         return _correlate(g, kernel[::-1, ::-1].swapaxes(2, 3), geometry.mirrored)
     strategy = choose.for_input_gradient(geometry, g.shape[0], *kernel.shape[2:], g.dtype)
@@ -112,11 +117,25 @@ def _correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> j
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    if not (x.size and g.size):
+        return jnp.zeros((*geometry.kernel, x.shape[3], g.shape[3]), x.dtype)
     return KERNEL_GRADIENTS[_kernel_strategy(x, g, geometry)](x, g, geometry)
 
 
 def _kernel_strategy(x: jax.Array, g: jax.Array, geometry: Geometry) -> Strategy:
     return choose.for_kernel_gradient(geometry, x.shape[0], x.shape[3], g.shape[3], x.dtype)
+
+
+def _xla_correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    return xla.convolve(x, kernel, geometry.pads, geometry.strides)
+
+
+def _xla_kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    """With images as channels: the layout that XLA's autodiff picks is many times slower in a loop."""
+    pads = [(low, k - n + (m - 1) * s - low) for (low, _), k, m, s, n in zip(
+        geometry.pads, geometry.kernel, geometry.out, geometry.strides, geometry.size)]  # fmt: skip
+    dw = xla.convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), pads, dilation=geometry.strides)
+    return dw.transpose(1, 2, 0, 3)
 
 
 def _winograd_correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -134,7 +153,7 @@ def _winograd_kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) ->
 
 
 RESULTS: Mapping[Strategy, Map] = {
-    Strategy.LAX: xla.correlate,
+    Strategy.LAX: _xla_correlate,
     Strategy.COLUMNS: patches.correlate,
     Strategy.WINOGRAD: _winograd_correlate,
     Strategy.SPECTRUM: lambda x, kernel, geometry: correlate_by_spectrum(x, kernel, geometry.pads),
@@ -144,7 +163,7 @@ INPUT_GRADIENTS: Mapping[Strategy, Map] = {  # of strided ones
     Strategy.COLUMNS: patches.correlate_adjoint,
 }
 KERNEL_GRADIENTS: Mapping[Strategy, Map] = {
-    Strategy.LAX: xla.kernel_gradient,
+    Strategy.LAX: _xla_kernel_gradient,
     Strategy.COLUMNS: patches.kernel_gradient,
     Strategy.WINOGRAD: _winograd_kernel_gradient,
 }

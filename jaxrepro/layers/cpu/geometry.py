@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
-DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
 class Geometry(NamedTuple):

@@ -14,7 +14,7 @@ from jaxrepro.layers.cpu.geometry import Geometry
 # apart share places of the cache); those of less than NARROW times the outputs come first. Both by trial on two cores;
 # `benchmarks/conv_costs.py --only=kernel_gradient` shows what another value does.
 WIDE, NARROW = 2048, 4
-# Of few channels, patches of several neighbouring places are copied as one, at up to this many products for one.
+# Of so few channels, neighbouring places of a row share one patch, which may multiply up to MOST_WASTE times as much.
 FEW_CHANNELS, MOST_WASTE = 4, 1.6
 MOST_BYTES = 128 << 20  # of the patches of one image that are summed to an input gradient
 
@@ -23,14 +23,14 @@ def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """Returns the correlation [B, H', W', O] of x [B, H, W, I] with a kernel [h, w, I, O]."""
     if geometry.size == (1, 1):
         return jnp.einsum("bi,uvio->buvo", x[:, 0, 0], _taps_of_a_pixel(kernel, geometry))
-    places, shape = _places_at_once(geometry, x.shape[3]), (*geometry.out, kernel.shape[3])
-    kernel, geometry = _kernel_of_places(kernel, geometry, places), _geometry_of_places(geometry, places)
-    kernel = kernel.reshape(-1, kernel.shape[3])
+    places = _places_at_once(geometry, x.shape[3])
+    wide = _geometry_of_places(geometry, places)
+    taps = _kernel_of_places(kernel, geometry, places).reshape(-1, places * kernel.shape[3])
 
     def correlate_chunk(x: jax.Array) -> jax.Array:
-        return (_columns(x, geometry) @ kernel).reshape(-1, *shape)
+        return (_columns(x, wide) @ taps).reshape(-1, *geometry.out, kernel.shape[3])
 
-    return chunks.map_images(correlate_chunk, _chunk_count(x, geometry), x)
+    return chunks.map_images(correlate_chunk, _chunk_count(x, wide), x)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -65,11 +65,12 @@ def correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> ja
     return chunks.map_images(adjoint_of_chunk, chunks.count_for(g.shape[0], per_image), g)
 
 
-def extra_bytes(batch: int, geometry: Geometry, channels: int) -> int:
-    """Returns the size of the patches of one chunk."""
+def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4) -> int:
+    """Returns the size of the patches of one chunk of x [B, H, W, channels]."""
     if geometry.size == (1, 1):
         return 0
-    per_image = _bytes_per_image(geometry, channels)
+    wide = _geometry_of_places(geometry, _places_at_once(geometry, channels))
+    per_image = _bytes_per_image(wide, channels, itemsize)
     return batch * per_image // chunks.count_for(batch, per_image)
 
 
@@ -93,6 +94,9 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Arra
 def _gradient_of_products(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
     num_in, num_out = x.shape[3], g.shape[3]
 
+    width = geometry.num_taps * num_in
+    patches_first = width >= WIDE or width < NARROW * num_out
+
     def gradient_of_chunk(x: jax.Array, g: jax.Array) -> jax.Array:
         columns, g = _columns(x, geometry), g.reshape(-1, num_out)
         if width >= WIDE:
@@ -100,8 +104,6 @@ def _gradient_of_products(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax
         factors = (columns, g) if patches_first else (g, columns)
         return lax.dot_general(*factors, (((0,), (0,)), ((), ())))
 
-    width = geometry.num_taps * num_in
-    patches_first = width >= WIDE or width < NARROW * num_out
     whole = x.dtype.itemsize * width * num_out
     count = _chunk_count(x, geometry, at_least=2 * whole)  # every chunk reads and writes the sum
     total = chunks.sum_over_images(gradient_of_chunk, count, x, g)

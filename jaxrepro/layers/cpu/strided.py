@@ -1,9 +1,10 @@
 """Strided convolutions as dense ones of blocks of pixels, in which every channel of every pixel is a channel.
 
-dense = blocks_of(geometry)
-y = correlate(pixels_to_blocks(x, geometry), kernel_to_blocks(kernel, geometry), dense)
+    dense = blocks_of(geometry)
+    y = correlate(pixels_to_blocks(x, geometry), kernel_to_blocks(kernel, geometry), dense)
+    dx = correlate_adjoint(g, kernel, geometry)
 
-Gradients of the input then need no zeros between the pixels, which XLA's fast CPU path cannot take.
+Gradients of the input come in blocks: without zeros between the pixels, which XLA's fast CPU path cannot take.
 """
 
 import math
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrepro.layers.cpu import xla
+from jaxrepro.layers import xla
 from jaxrepro.layers.cpu.geometry import Geometry
 
 
@@ -25,7 +26,7 @@ def blocks_of(geometry: Geometry) -> Geometry:
 
 
 def pixels_to_blocks(x: jax.Array, geometry: Geometry) -> jax.Array:
-    """Returns x [B, H, W, I], padded, as blocks [B, H / strides[0], W / strides[1], strides[0] * strides[1] * I]."""
+    """Returns x [B, H, W, I], padded, as the blocks [B, *blocks_of(geometry).size, strides[0] * strides[1] * I]."""
     (sh, sw), (rows, columns) = geometry.strides, blocks_of(geometry).size
     spatial = [
         (low, blocks * s - n - low, 0)
@@ -62,8 +63,8 @@ def correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> ja
     Where a stride does not divide the kernel it multiplies more than patches do.
     """
     num_in, num_out = kernel.shape[2:]
-    (sh, sw), strides = geometry.strides, geometry.strides
-    axes = [_axis(*sizes) for sizes in zip(geometry.kernel, strides, geometry.pads, geometry.size, geometry.out)]
+    sh, sw = geometry.strides
+    axes = [_axis(*a) for a in zip(geometry.kernel, geometry.strides, geometry.pads, geometry.size, geometry.out)]
     taps = tuple(axis.taps for axis in axes)
     kernel = jnp.pad(kernel, (axes[0].kernel_pads, axes[1].kernel_pads, (0, 0), (0, 0)))
     kernel = kernel.reshape(taps[0], sh, taps[1], sw, num_in, num_out)

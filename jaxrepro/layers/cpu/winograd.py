@@ -161,7 +161,7 @@ def _add_overlapping(parts: Sequence[jax.Array], m: int, axis: int) -> jax.Array
     for i, part in enumerate(parts[m:]):
         phases[i] += lax.pad(part, zero, ends[1])
     x = jnp.stack(phases, axis + 1)
-    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    return x.reshape(*x.shape[:axis], x.shape[axis] * m, *x.shape[axis + 2 :])
 
 
 def _points_to_result(points: jax.Array, geometry: Geometry, form: Form) -> jax.Array:
