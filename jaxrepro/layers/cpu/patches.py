@@ -25,7 +25,7 @@ def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
         return jnp.einsum("bi,uvio->buvo", x[:, 0, 0], _taps_of_a_pixel(kernel, geometry))
     places = _places_at_once(geometry, x.shape[3])
     wide = _geometry_of_places(geometry, places)
-    taps = _kernel_of_places(kernel, geometry, places).reshape(-1, places * kernel.shape[3])
+    taps = _kernel_of_places(kernel, places).reshape(-1, places * kernel.shape[3])
 
     def correlate_chunk(x: jax.Array) -> jax.Array:
         return (_columns(x, wide) @ taps).reshape(-1, *geometry.out, kernel.shape[3])
@@ -85,7 +85,7 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Arra
     if places > 1:
         wide = _geometry_of_places(geometry, places)
         dw = _gradient_of_products(x, g.reshape(-1, *wide.out, places * num_out), wide)
-        of_places = functools.partial(_kernel_of_places, geometry=geometry, places=places)
+        of_places = functools.partial(_kernel_of_places, places=places)
         kernel = jax.ShapeDtypeStruct((*geometry.kernel, num_in, num_out), x.dtype)
         return jax.linear_transpose(of_places, kernel)(dw)[0]
     return _gradient_of_products(x, g, geometry)
@@ -126,22 +126,22 @@ def _taps_of_a_pixel(kernel: jax.Array, geometry: Geometry) -> jax.Array:
 
 def _places_at_once(geometry: Geometry, num_in: int) -> int:
     """Returns how many neighbouring places of a row of the result share a patch."""
-    width, stride = geometry.kernel[1], geometry.strides[1]
-    fit = [p for p in (4, 2) if geometry.out[1] % p == 0 and width + (p - 1) * stride <= MOST_WASTE * width]
-    return fit[0] if fit and num_in <= FEW_CHANNELS else 1
+    width, applies = geometry.kernel[1], geometry.strides == (1, 1) and num_in <= FEW_CHANNELS
+    fit = [p for p in (4, 2) if geometry.out[1] % p == 0 and width + p - 1 <= MOST_WASTE * width]
+    return fit[0] if applies and fit else 1
 
 
 def _geometry_of_places(geometry: Geometry, places: int) -> Geometry:
     """The geometry of patches that `places` neighbours of a row share: a wider kernel in larger strides."""
-    (height, width), (down, across) = geometry.kernel, geometry.strides
-    kernel = (height, width + (places - 1) * across)
-    return geometry._replace(kernel=kernel, strides=(down, places * across))
+    if places == 1:
+        return geometry
+    height, width = geometry.kernel
+    return geometry._replace(kernel=(height, width + places - 1), strides=(1, places))
 
 
-def _kernel_of_places(kernel: jax.Array, geometry: Geometry, places: int) -> jax.Array:
+def _kernel_of_places(kernel: jax.Array, places: int) -> jax.Array:
     """The kernel for `_geometry_of_places`: [h, w, I, O] to [h, w', I, places * O], one moved to each place."""
-    stride = geometry.strides[1]
-    moved = [jnp.pad(kernel, ((0, 0), (i * stride, (places - 1 - i) * stride), (0, 0), (0, 0))) for i in range(places)]
+    moved = [jnp.pad(kernel, ((0, 0), (i, places - 1 - i), (0, 0), (0, 0))) for i in range(places)]
     return lax.concatenate(moved, 3)
 
 
