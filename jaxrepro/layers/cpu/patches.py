@@ -14,8 +14,9 @@ from jaxrepro.layers.cpu.geometry import Geometry
 # apart share places of the cache); those of less than NARROW times the outputs come first. Both by trial on two cores;
 # `benchmarks/conv_costs.py --only=kernel_gradient` shows what another value does.
 WIDE, NARROW = 2048, 4
-# Of so few channels, neighbouring places of a row share one patch, which may multiply up to MOST_WASTE times as much.
-FEW_CHANNELS, MOST_WASTE = 4, 1.6
+# Of at most FEW_CHANNELS, so many neighbouring PLACES of a row share a patch where the kernel has WIDE_KERNEL columns,
+# which multiplies up to 1.6 times as much and copies a third. Narrower kernels gained nothing, and small maps lost.
+FEW_CHANNELS, PLACES, WIDE_KERNEL = 4, 4, 5
 MOST_BYTES = 128 << 20  # of the patches of one image that are summed to an input gradient
 
 
@@ -126,9 +127,8 @@ def _taps_of_a_pixel(kernel: jax.Array, geometry: Geometry) -> jax.Array:
 
 def _places_at_once(geometry: Geometry, num_in: int) -> int:
     """Returns how many neighbouring places of a row of the result share a patch."""
-    width, applies = geometry.kernel[1], geometry.strides == (1, 1) and num_in <= FEW_CHANNELS
-    fit = [p for p in (4, 2) if geometry.out[1] % p == 0 and width + p - 1 <= MOST_WASTE * width]
-    return fit[0] if applies and fit else 1
+    few = num_in <= FEW_CHANNELS and geometry.kernel[1] >= WIDE_KERNEL
+    return PLACES if few and geometry.strides == (1, 1) and geometry.out[1] % PLACES == 0 else 1
 
 
 def _geometry_of_places(geometry: Geometry, places: int) -> Geometry:
