@@ -241,28 +241,6 @@ def test_what_places_send_through_taps_meets_at_the_pixels_that_they_saw(strateg
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("size", "kernel", "strides", "num_in", "places"),
-    [
-        ((5, 8), (7, 7), (1, 1), 1, 4),
-        ((6, 12), (3, 5), (1, 1), 4, 4),
-        ((5, 6), (7, 7), (1, 1), 1, 1),
-        ((6, 8), (3, 3), (1, 1), 3, 1),
-        ((6, 8), (7, 7), (1, 1), 5, 1),
-        ((9, 16), (7, 7), (2, 2), 1, 1),
-    ],
-)
-def test_neighbouring_places_share_patches_of_few_channels(size, kernel, strides, num_in, places, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 9)
-    half = tuple((k // 2, (k - 1) // 2) for k in kernel)
-    geometry = Geometry(size, kernel, strides, half)
-    assert patches._places_at_once(geometry, num_in) == places
-    x, w, g = draw(4, *size, num_in), draw(*kernel, num_in, 6, seed=1), draw(4, *geometry.out, 6, seed=2)
-    y, pull_back = jax.vjp(lambda w: padded_first(x, w, geometry), w)
-    np.testing.assert_allclose(patches.correlate(x, w, geometry), y, rtol=0, atol=2e-5)
-    np.testing.assert_allclose(patches.kernel_gradient(x, g, geometry), pull_back(g)[0], rtol=0, atol=5e-5)
-
-
 def test_input_gradient_of_a_large_image_comes_a_few_channels_at_a_time(monkeypatch):
     geometry = Geometry((9, 8), (7, 7), (2, 2), ((3, 3), (3, 3)))
     g, w = draw(2, *geometry.out, 3), draw(7, 7, 5, 3, seed=1)

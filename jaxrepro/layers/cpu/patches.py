@@ -1,6 +1,5 @@
 """Convolutions as matrix products of patches, a few images at a time."""
 
-import functools
 import math
 
 import jax
@@ -14,9 +13,6 @@ from jaxrepro.layers.cpu.geometry import Geometry
 # apart share places of the cache); those of less than NARROW times the outputs come first. Both by trial on two cores;
 # `benchmarks/conv_costs.py --only=kernel_gradient` shows what another value does.
 WIDE, NARROW = 2048, 4
-# Of at most FEW_CHANNELS, so many neighbouring PLACES of a row share a patch where the kernel has WIDE_KERNEL columns,
-# which multiplies up to 1.6 times as much and copies a third. Narrower kernels gained nothing, and small maps lost.
-FEW_CHANNELS, PLACES, WIDE_KERNEL = 4, 4, 5
 MOST_BYTES = 128 << 20  # of the patches of one image that are summed to an input gradient
 
 
@@ -24,14 +20,13 @@ def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """Returns the correlation [B, H', W', O] of x [B, H, W, I] with a kernel [h, w, I, O]."""
     if geometry.size == (1, 1):
         return jnp.einsum("bi,uvio->buvo", x[:, 0, 0], _taps_of_a_pixel(kernel, geometry))
-    places = _places_at_once(geometry, x.shape[3])
-    wide = _geometry_of_places(geometry, places)
-    taps = _kernel_of_places(kernel, places).reshape(-1, places * kernel.shape[3])
+    num_out = kernel.shape[3]
+    kernel = kernel.reshape(-1, num_out)
 
     def correlate_chunk(x: jax.Array) -> jax.Array:
-        return (_columns(x, wide) @ taps).reshape(-1, *geometry.out, kernel.shape[3])
+        return (_columns(x, geometry) @ kernel).reshape(-1, *geometry.out, num_out)
 
-    return chunks.map_images(correlate_chunk, _chunk_count(x, wide), x)
+    return chunks.map_images(correlate_chunk, _chunk_count(x, geometry), x)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -70,8 +65,7 @@ def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4
     """Returns the size of the patches of one chunk of x [B, H, W, channels]."""
     if geometry.size == (1, 1):
         return 0
-    wide = _geometry_of_places(geometry, _places_at_once(geometry, channels))
-    per_image = _bytes_per_image(wide, channels, itemsize)
+    per_image = _bytes_per_image(geometry, channels, itemsize)
     return batch * per_image // chunks.count_for(batch, per_image)
 
 
@@ -81,19 +75,6 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Arra
         kernel = jax.ShapeDtypeStruct((*geometry.kernel, num_in, num_out), x.dtype)
         transposed = jax.linear_transpose(lambda kernel: _taps_of_a_pixel(kernel, geometry), kernel)
         return transposed(jnp.einsum("bi,buvo->uvio", x[:, 0, 0], g))[0]
-
-    places = _places_at_once(geometry, num_in)
-    if places > 1:
-        wide = _geometry_of_places(geometry, places)
-        dw = _gradient_of_products(x, g.reshape(-1, *wide.out, places * num_out), wide)
-        of_places = functools.partial(_kernel_of_places, places=places)
-        kernel = jax.ShapeDtypeStruct((*geometry.kernel, num_in, num_out), x.dtype)
-        return jax.linear_transpose(of_places, kernel)(dw)[0]
-    return _gradient_of_products(x, g, geometry)
-
-
-def _gradient_of_products(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
-    num_in, num_out = x.shape[3], g.shape[3]
 
     width = geometry.num_taps * num_in
     patches_first = width >= WIDE or width < NARROW * num_out
@@ -123,26 +104,6 @@ def _taps_of_a_pixel(kernel: jax.Array, geometry: Geometry) -> jax.Array:
     spatial = [(low, m - low - k, 0) for low, m, k in zip(lows, lengths, geometry.kernel)]
     flipped = lax.pad(kernel[::-1, ::-1], jnp.zeros((), kernel.dtype), (*spatial, (0, 0, 0), (0, 0, 0)))
     return flipped[:: geometry.strides[0], :: geometry.strides[1]]
-
-
-def _places_at_once(geometry: Geometry, num_in: int) -> int:
-    """Returns how many neighbouring places of a row of the result share a patch."""
-    few = num_in <= FEW_CHANNELS and geometry.kernel[1] >= WIDE_KERNEL
-    return PLACES if few and geometry.strides == (1, 1) and geometry.out[1] % PLACES == 0 else 1
-
-
-def _geometry_of_places(geometry: Geometry, places: int) -> Geometry:
-    """The geometry of patches that `places` neighbours of a row share: a wider kernel in larger strides."""
-    if places == 1:
-        return geometry
-    height, width = geometry.kernel
-    return geometry._replace(kernel=(height, width + places - 1), strides=(1, places))
-
-
-def _kernel_of_places(kernel: jax.Array, places: int) -> jax.Array:
-    """The kernel for `_geometry_of_places`: [h, w, I, O] to [h, w', I, places * O], one moved to each place."""
-    moved = [jnp.pad(kernel, ((0, 0), (i, places - 1 - i), (0, 0), (0, 0))) for i in range(places)]
-    return lax.concatenate(moved, 3)
 
 
 def _columns(x: jax.Array, geometry: Geometry) -> jax.Array:
