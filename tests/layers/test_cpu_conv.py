@@ -157,16 +157,23 @@ def test_winograd_multiplies_once_per_point_and_channel():
         assert product.outvars[0].aval.size == (m + r - 1) ** 2 * (size // m) ** 2 * 5
 
 
-@pytest.mark.parametrize("batch", [1, 7, 12])
-def test_chunks_give_what_whole_batches_give(batch, monkeypatch):
+@pytest.mark.parametrize(("batch", "split"), [(1, (1, 1)), (7, (7, 1)), (12, (6, 3)), (16, (8, 4)), (4, (2, 2))])
+def test_chunks_give_what_whole_batches_give(batch, split, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 100)
     x = draw(batch, 3)
-    count = chunks.count_for(batch, 50)
-    assert batch % count == 0
-    assert count == {1: 1, 7: 7, 12: 6}[batch]
-    mapped, total = chunks.map_and_sum(lambda x: (2 * x, x.sum(0)), count, x)
+    assert chunks.split_for(batch, 50) == split
+    mapped, total = chunks.map_and_sum(lambda x: (2 * x, x.sum(0)), chunks.split_for(batch, 50), x)
     np.testing.assert_array_equal(mapped, 2 * x)
     np.testing.assert_allclose(total, x.sum(0), rtol=1e-5, atol=1e-6)
+
+
+def test_chunks_computed_together_keep_to_their_memory(monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 100)
+    assert chunks.split_for(8, 200) == (8, 2)  # 400 bytes for what exists at a time
+    assert chunks.split_for(8, 300) == (8, 1)  # two of them were 600
+    assert chunks.split_for(8, 1000) == (8, 1)
+    assert chunks.split_for(16, 50, at_least=200) == (4, 2)
+    assert chunks.bytes_at_a_time(chunks.split_for(8, 200), 8, 200) == 400
 
 
 def test_float64_keeps_its_digits():

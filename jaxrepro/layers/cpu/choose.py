@@ -28,7 +28,7 @@ from jaxrepro.layers.cpu.spectral import spectral_bytes
 COSTS = Path(__file__).with_name("costs.csv")
 
 # What a strategy may take on the way: this much, or this many times input, kernel and result.
-FREE_BYTES = 128 << 20
+FREE_BYTES = 256 << 20
 MEMORY_FACTOR = 4
 
 # What Winograd must save a call to be worth compiling its many sums (a few tenths of a second each, JAX_LOG_COMPILES=1

@@ -1,59 +1,91 @@
 """A function of images, a few images at a time: intermediate results then stay in the cache.
 
-    y = map_images(function, count, x)            # [B, ...] to [B, ...]
-    total = sum_over_images(function, count, x)   # a sum over images of anything
-    y, total = map_and_sum(function, count, x)    # both at once
+    y = map_images(function, split, x)            # [B, ...] to [B, ...]
+    total = sum_over_images(function, split, x)   # a sum over images of anything
+    y, total = map_and_sum(function, split, x)    # both at once
 
 A batch that is sharded over devices stays so: every chunk takes its images from all of them.
 """
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-# What one chunk may take, see `count_for`. Tried once with 1..16 MiB on the 3×3 and 7×7 shapes of benchmarks/conv.py
-# (2 idle cores, 32 MiB of shared cache): up to 3 times faster than all images at once.
-CHUNK_BYTES = 8 << 20
+# What one chunk may take, and how many are computed at a time: not in a loop, so that one core copies for the next
+# product while another multiplies, and no result has to be filled with zeros before. Both by trial on two cores with
+# 32 MiB of cache; `benchmarks/training.py` shows what other values do.
+CHUNK_BYTES = 16 << 20
+MOST_TOGETHER = 4
 
 
-def count_for(batch: int, bytes_per_image: int, at_least: int = 0) -> int:
-    """Returns into how many equal chunks a batch is split so that each takes about CHUNK_BYTES, or `at_least`."""
+class Split(NamedTuple):
+    """How a batch is split.
+
+    Attributes:
+      count: of the chunks, equal ones.
+      together: that many are computed at a time; divides `count`.
+    """
+
+    count: int
+    together: int = 1
+
+
+def split_for(batch: int, bytes_per_image: int, at_least: int = 0) -> Split:
+    """Returns chunks of about CHUNK_BYTES, or `at_least`; those together keep to MOST_TOGETHER times CHUNK_BYTES."""
     num_devices = jax.device_count()
     per_device = max(batch // math.gcd(batch, num_devices), 1)
     wanted = min(-(-batch * bytes_per_image // (max(CHUNK_BYTES, at_least) * num_devices)), per_device)
-    return next(n for n in range(max(wanted, 1), per_device + 1) if per_device % n == 0)
+    count = next(n for n in range(max(wanted, 1), per_device + 1) if per_device % n == 0)
+    room = MOST_TOGETHER * CHUNK_BYTES * num_devices // max(batch * bytes_per_image // count, 1)
+    return Split(count, max(n for n in range(1, MOST_TOGETHER + 1) if count % n == 0 and (n == 1 or n <= room)))
 
 
-def map_images(function: Callable[..., jax.Array], count: int, *arrays: jax.Array) -> jax.Array:
+def bytes_at_a_time(split: Split, batch: int, bytes_per_image: int) -> int:
+    """Returns what the chunks that are computed together take."""
+    return batch * bytes_per_image * split.together // split.count
+
+
+def map_images(function: Callable[..., jax.Array], split: Split, *arrays: jax.Array) -> jax.Array:
     """Returns function(*arrays), whose rows depend on the same rows of the arrays only."""
-    return map_and_sum(lambda *chunks: (function(*chunks), ()), count, *arrays)[0]
+    return map_and_sum(lambda *chunks: (function(*chunks), ()), split, *arrays)[0]
 
 
-def sum_over_images(function: Callable[..., jax.Array], count: int, *arrays: jax.Array) -> jax.Array:
+def sum_over_images(function: Callable[..., jax.Array], split: Split, *arrays: jax.Array) -> jax.Array:
     """Returns function(*arrays), which is a sum over the rows of the arrays."""
-    return map_and_sum(lambda *chunks: ((), function(*chunks)), count, *arrays)[1]
+    return map_and_sum(lambda *chunks: ((), function(*chunks)), split, *arrays)[1]
 
 
-def map_and_sum(function: Callable[..., tuple], count: int, *arrays: jax.Array) -> tuple:
+def map_and_sum(function: Callable[..., tuple], split: Split, *arrays: jax.Array) -> tuple:
     """Returns function(*arrays): first what has one row per image, then what is a sum over images."""
+    count, together = split
     if count == 1:
         return function(*arrays)
     # [B, ...] to [B / count, count, ...], so that the first axis keeps its sharding.
     arrays = [a.reshape(-1, count, *a.shape[1:]) for a in arrays]
 
-    def chunk(i):
-        return function(*(lax.dynamic_index_in_dim(a, i, axis=1, keepdims=False) for a in arrays))
+    def chunks_from(first):
+        """What some chunks map to, [B / count, together, ...], and their sum."""
+        taken = ([lax.dynamic_index_in_dim(a, first + i, 1, keepdims=False) for a in arrays] for i in range(together))
+        mapped, totals = zip(*(function(*chunk) for chunk in taken))
+        return (
+            jax.tree.map(lambda *ys: jnp.stack(ys, 1), *mapped),
+            jax.tree.map(lambda *ts: sum(ts[1:], ts[0]), *totals),
+        )
 
     def body(i, done):
-        mapped, total = chunk(i)
-        placed = jax.tree.map(lambda y, new: lax.dynamic_update_index_in_dim(y, new, i, axis=1), done[0], mapped)
+        mapped, total = chunks_from(i * together)
+        placed = jax.tree.map(lambda y, new: lax.dynamic_update_slice_in_dim(y, new, i * together, 1), done[0], mapped)
         return placed, jax.tree.map(jnp.add, done[1], total)
 
-    mapped, total = jax.eval_shape(chunk, 0)
-    empty = jax.tree.map(lambda y: jnp.zeros((y.shape[0], count, *y.shape[1:]), y.dtype), mapped)
-    zeros = jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), total)
-    mapped, total = lax.fori_loop(0, count, body, (empty, zeros))
+    if together == count:
+        mapped, total = chunks_from(0)
+    else:
+        mapped, total = jax.eval_shape(chunks_from, 0)
+        empty = jax.tree.map(lambda y: jnp.zeros((y.shape[0], count, *y.shape[2:]), y.dtype), mapped)
+        zeros = jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), total)
+        mapped, total = lax.fori_loop(0, count // together, body, (empty, zeros))
     return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), mapped), total

@@ -26,7 +26,7 @@ def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     def correlate_chunk(x: jax.Array) -> jax.Array:
         return (_columns(x, geometry) @ kernel).reshape(-1, *geometry.out, num_out)
 
-    return chunks.map_images(correlate_chunk, _chunk_count(x, geometry), x)
+    return chunks.map_images(correlate_chunk, _split(x, geometry), x)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -58,15 +58,15 @@ def correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> ja
     groups = min(-(-per_image // MOST_BYTES), num_in)
     if groups > 1:
         return lax.concatenate([correlate_adjoint(g, w, geometry) for w in jnp.array_split(kernel, groups, 2)], 3)
-    return chunks.map_images(adjoint_of_chunk, chunks.count_for(g.shape[0], per_image), g)
+    return chunks.map_images(adjoint_of_chunk, chunks.split_for(g.shape[0], per_image), g)
 
 
 def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4) -> int:
-    """Returns the size of the patches of one chunk of x [B, H, W, channels]."""
+    """Returns the size of the patches that exist at a time, of x [B, H, W, channels]."""
     if geometry.size == (1, 1):
         return 0
     per_image = _bytes_per_image(geometry, channels, itemsize)
-    return batch * per_image // chunks.count_for(batch, per_image)
+    return chunks.bytes_at_a_time(chunks.split_for(batch, per_image), batch, per_image)
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -87,8 +87,8 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Arra
         return lax.dot_general(*factors, (((0,), (0,)), ((), ())))
 
     whole = x.dtype.itemsize * width * num_out
-    count = _chunk_count(x, geometry, at_least=2 * whole)  # every chunk reads and writes the sum
-    total = chunks.sum_over_images(gradient_of_chunk, count, x, g)
+    split = _split(x, geometry, at_least=2 * whole)  # every chunk reads and writes the sum
+    total = chunks.sum_over_images(gradient_of_chunk, split, x, g)
     if patches_first:
         return total.reshape(*geometry.kernel, num_in, num_out)
     return total.reshape(num_out, *geometry.kernel, num_in).transpose(1, 2, 3, 0)
@@ -140,10 +140,10 @@ def _sum_taps(sent: jax.Array, axis: int, taps_axis: int, stride: int) -> jax.Ar
     return x.reshape(*x.shape[:axis], blocks * stride, *x.shape[axis + 2 :])
 
 
-def _chunk_count(x: jax.Array, geometry: Geometry, at_least: int = 0) -> int:
+def _split(x: jax.Array, geometry: Geometry, at_least: int = 0) -> chunks.Split:
     if geometry.kernel == (1, 1):
-        return 1  # nothing is copied
-    return chunks.count_for(x.shape[0], _bytes_per_image(geometry, x.shape[3], x.dtype.itemsize), at_least)
+        return chunks.Split(1)  # nothing is copied
+    return chunks.split_for(x.shape[0], _bytes_per_image(geometry, x.shape[3], x.dtype.itemsize), at_least)
 
 
 def _bytes_per_image(geometry: Geometry, channels: int, itemsize: int = 4) -> int:

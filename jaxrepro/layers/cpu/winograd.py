@@ -67,7 +67,7 @@ def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
         products = jnp.einsum("nti,nio->nto", _tiles_to_points(x, geometry, form), weights)
         return _points_to_result(products, geometry, form)
 
-    return chunks.map_images(correlate_chunk, _chunk_count(len(x), geometry, *kernel.shape[2:]), x)
+    return chunks.map_images(correlate_chunk, _split(len(x), geometry, *kernel.shape[2:]), x)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -77,8 +77,8 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
     def gradient_of_chunk(x: jax.Array, g: jax.Array) -> jax.Array:
         return jnp.einsum("nti,nto->nio", _tiles_to_points(x, geometry, form), _result_to_points(g, geometry, form))
 
-    count = _chunk_count(len(x), geometry, x.shape[3], g.shape[3])
-    return _points_to_kernel(chunks.sum_over_images(gradient_of_chunk, count, x, g), form)
+    split = _split(len(x), geometry, x.shape[3], g.shape[3])
+    return _points_to_kernel(chunks.sum_over_images(gradient_of_chunk, split, x, g), form)
 
 
 def gradients(x: jax.Array, kernel: jax.Array, g: jax.Array, geometry: Geometry) -> tuple[jax.Array, jax.Array]:
@@ -91,8 +91,8 @@ def gradients(x: jax.Array, kernel: jax.Array, g: jax.Array, geometry: Geometry)
         dx = _points_to_tiles(jnp.einsum("nto,nio->nti", g, weights), geometry, form)
         return dx, jnp.einsum("nti,nto->nio", _tiles_to_points(x, geometry, form), g)
 
-    count = _chunk_count(len(x), geometry, *kernel.shape[2:])
-    dx, dw = chunks.map_and_sum(gradients_of_chunk, count, x, g)
+    split = _split(len(x), geometry, *kernel.shape[2:])
+    dx, dw = chunks.map_and_sum(gradients_of_chunk, split, x, g)
     return dx, _points_to_kernel(dw, form)
 
 
@@ -103,10 +103,10 @@ def form_of(geometry: Geometry) -> Form:
 
 
 def extra_bytes(batch: int, geometry: Geometry, num_in: int, num_out: int) -> int:
-    """Returns the size of what is computed on the way: transformed kernels, and transformed maps of one chunk."""
+    """Returns the size of transformed kernels and of those transformed maps that exist at a time."""
     form = form_of(geometry)
-    maps = batch * _bytes_per_image(geometry, num_in, num_out) // _chunk_count(batch, geometry, num_in, num_out)
-    return 2 * 4 * form.n**2 * num_in * num_out + maps
+    split, per_image = _split(batch, geometry, num_in, num_out), _bytes_per_image(geometry, num_in, num_out)
+    return 2 * 4 * form.n**2 * num_in * num_out + chunks.bytes_at_a_time(split, batch, per_image)
 
 
 def waste(geometry: Geometry) -> float:
@@ -120,8 +120,8 @@ def _bytes_per_image(geometry: Geometry, num_in: int, num_out: int) -> int:
     return 4 * form.n**2 * math.prod(_num_tiles(geometry, form)) * (num_in + num_out)
 
 
-def _chunk_count(batch: int, geometry: Geometry, num_in: int, num_out: int) -> int:
-    return chunks.count_for(batch, _bytes_per_image(geometry, num_in, num_out))
+def _split(batch: int, geometry: Geometry, num_in: int, num_out: int) -> chunks.Split:
+    return chunks.split_for(batch, _bytes_per_image(geometry, num_in, num_out))
 
 
 def _num_tiles(geometry: Geometry, form: Form) -> Pair:
