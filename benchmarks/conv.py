@@ -2,11 +2,12 @@
 
     python benchmarks/conv.py [--quick] [--only=3x3] [--no_xla] [--out=benchmarks/results/conv-cpu.json]
 
-Every shape is timed forward and forward + backward, called step by step ("outside") and inside `lax.scan`
-("inside"), because XLA's CPU backend picks other layouts there. A step feeds its results into the next one,
-so nothing can be hoisted or dropped. All variants of a shape are interleaved and the table shows the fastest
-of the repetitions in ms, which a busy machine disturbs least; the JSON has the medians too. XLA's gradients
-inside a scan can take minutes: they are first timed on 16 images, and only extrapolated ("~") when slow.
+Every shape is timed forward and forward + backward, called step by step ("outside") and inside `lax.scan` ("inside"),
+because XLA's CPU backend picks other layouts there. A step feeds its results into the next one, so nothing can be
+hoisted or dropped. A sample is two steps, of small shapes sixteen: beside them the call that starts a loop would count,
+which copies its arguments and takes new memory. All variants of a shape are interleaved and the table shows the fastest
+of the repetitions in ms, which a busy machine disturbs least; the JSON has the medians too. XLA's gradients inside a
+scan can take minutes: they are first timed on 16 images, and only extrapolated ("~") when slow.
 """
 
 import argparse
@@ -33,9 +34,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from jaxrepro.layers import conv2d, conv_transpose2d
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-SCAN_STEPS = 2
 PROBE_BATCH = 16
 SLOW_S = 3.0
+SMALL_MACS = 2e8
 
 
 class Shape(NamedTuple):
@@ -49,6 +50,12 @@ class Shape(NamedTuple):
     batch: int = 128
     transposed: bool = False
     needs_dx: bool = True
+
+    @property
+    def steps(self) -> int:
+        """Steps in a sample."""
+        places = self.size**2 * self.batch // (1 if self.transposed else self.strides**2)
+        return 16 if places * self.kernel**2 * self.num_in * self.num_out < SMALL_MACS else 2
 
     def __str__(self) -> str:
         stride = f" /{self.strides}" if self.strides > 1 else ""
@@ -119,17 +126,17 @@ def make_step(conv, shape: Shape, backward: bool):
 
 
 def jax_variant(conv, shape: Shape, backward: bool, inside: bool):
-    """Returns a function without arguments that runs SCAN_STEPS steps and waits for them."""
+    """Returns a function without arguments that runs `shape.steps` steps and waits for them."""
     step = make_step(conv, shape, backward)
     x, kernel = (jnp.asarray(a) for a in inputs(shape))
     y = jnp.zeros(jax.eval_shape(lambda x, w: conv(x, w, shape.strides), x, kernel).shape)
     if inside:
-        run = jax.jit(lambda state: lax.scan(lambda s, _: (step(*s), None), state, None, length=SCAN_STEPS)[0])
+        run = jax.jit(lambda state: lax.scan(lambda s, _: (step(*s), None), state, None, length=shape.steps)[0])
     else:
         jitted = jax.jit(step)
 
         def run(state):
-            for _ in range(SCAN_STEPS):
+            for _ in range(shape.steps):
                 state = jitted(*state)
             return state
 
@@ -192,7 +199,7 @@ def torch_steps(torch, shape: Shape, backward: bool, channels_last: bool):
     leaves = [x, kernel] if shape.needs_dx else [kernel]
 
     def run():
-        for _ in range(SCAN_STEPS):
+        for _ in range(shape.steps):
             if backward:
                 y = conv(x, kernel, **options)
                 torch.autograd.grad(y, leaves, y.detach())
@@ -218,7 +225,7 @@ def variants(shape: Shape, peer: TorchPeer | None, with_xla: bool) -> tuple[dict
             probe()
             estimate = seconds(probe) * shape.batch / PROBE_BATCH
             if estimate > SLOW_S:
-                extrapolated[name] = 1e3 * estimate / SCAN_STEPS
+                extrapolated[name] = 1e3 * estimate / shape.steps
             else:
                 timed[name] = jax_variant(theirs, shape, backward, True)
         if peer is not None:
@@ -265,10 +272,11 @@ def measure(shape: Shape, variants: tuple[dict, dict], repetitions: int, budget_
         for name, function in timed.items():
             if not spent[name] or sum(spent[name]) + once[name] < budget_s:
                 spent[name].append(sample(function, once[name], patience_s))
-    per_step = 1e3 / SCAN_STEPS
+    per_step = 1e3 / shape.steps
     fastest = {name: per_step * min(times) for name, times in spent.items()} | extrapolated
     return {
         "shape": shape._asdict(),
+        "steps": shape.steps,
         "min_ms": fastest,
         "median_ms": {name: per_step * statistics.median(times) for name, times in spent.items()},
         "extrapolated": sorted(extrapolated),
@@ -325,7 +333,6 @@ def main() -> None:
             "jax": jax.__version__,
             "torch": importlib.metadata.version("torch") if HAS_TORCH else None,
         },
-        "scan_steps": SCAN_STEPS,
         "results": {},
     }
     print("ms per step, fastest repetition; ratios of ours to the better of XLA's and of PyTorch's two columns")

@@ -211,11 +211,11 @@ SHARDED = """
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from jaxrepro.layers import conv2d
-from jaxrepro.layers.cpu import choose, chunks
-chunks.CHUNK_BYTES = 1 << 12
+from jaxrepro.layers.cpu import choose, chunks, patches, winograd
+patches.CHUNK_BYTES = winograd.CHUNK_BYTES = 1 << 12
 x = jnp.asarray(np.random.default_rng(0).standard_normal((32, 8, 8, 16)), jnp.float32)
 w = jnp.asarray(np.random.default_rng(1).standard_normal((3, 3, 16, 64)), jnp.float32)
-assert chunks.split_for(32, 1 << 12).count > 1
+assert chunks.split_for(32, 1 << 12, patches.CHUNK_BYTES).count > 1
 mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 sharded = jax.device_put(x, NamedSharding(mesh, P("data")))
 replicated = jax.device_put(w, NamedSharding(mesh, P()))

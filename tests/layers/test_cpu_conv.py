@@ -36,6 +36,11 @@ def strategies(kernel):
     return [s for s in correlate.RESULTS if s != Strategy.WINOGRAD or kernel in SQUARES]
 
 
+def use_small_chunks(monkeypatch, chunk_bytes):
+    for module in (patches, winograd):
+        monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
+
+
 def force(monkeypatch, strategy):
     """Computes every map with one strategy."""
     spectrum = strategy is Strategy.SPECTRUM
@@ -100,7 +105,7 @@ def assert_near(actual, expected, tolerance):
 @pytest.mark.parametrize("strategy", correlate.RESULTS)
 def test_gradients_of_every_strategy_match_lax_in_chunks(strategy, monkeypatch):
     force(monkeypatch, strategy)
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 14)
+    use_small_chunks(monkeypatch, 1 << 14)
     x, kernel = draw(6, 8, 7, 8), draw(3, 3, 8, 6, seed=1)
     ours = value_and_gradients(lambda x, w: conv2d(x, w), x, kernel)
     assert_close(ours, value_and_gradients(lambda x, w: reference(x, w, 1, "SAME"), x, kernel))
@@ -109,7 +114,7 @@ def test_gradients_of_every_strategy_match_lax_in_chunks(strategy, monkeypatch):
 @pytest.mark.parametrize("input_gradient", correlate.INPUT_GRADIENTS)
 @pytest.mark.parametrize(("kernel", "strides"), [(3, 2), (4, 2), (5, 2), (4, 3), (1, 2), (2, 3)])
 def test_strided_convolutions_match_lax(kernel, strides, input_gradient, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 9)
+    use_small_chunks(monkeypatch, 1 << 9)
     blocks = lambda geometry, *shape: (  # noqa: E731
         Strategy.WINOGRAD if winograd.applies(strided.blocks_of(geometry)) else Strategy.COLUMNS
     )
@@ -130,7 +135,7 @@ def test_second_derivatives_of_every_strategy_match_lax(strategy, monkeypatch):
 @pytest.mark.parametrize("strategy", correlate.RESULTS)
 def test_vmap_over_kernels_matches_one_kernel_at_a_time(strategy, monkeypatch):
     force(monkeypatch, strategy)
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 14)
+    use_small_chunks(monkeypatch, 1 << 14)
     x, kernels = draw(4, 6, 6, 8), draw(3, 3, 3, 8, 6, seed=1)
     gradient = jax.grad(lambda w, x: jnp.sum(jnp.sin(conv2d(x, w))), (0, 1))
     together = jax.jit(jax.vmap(gradient, (0, None)))(kernels, x)
@@ -157,23 +162,21 @@ def test_winograd_multiplies_once_per_point_and_channel():
         assert product.outvars[0].aval.size == (m + r - 1) ** 2 * (size // m) ** 2 * 5
 
 
-@pytest.mark.parametrize(("batch", "split"), [(1, (1, 1)), (7, (7, 1)), (12, (6, 3)), (16, (8, 4)), (4, (2, 2))])
-def test_chunks_give_what_whole_batches_give(batch, split, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 100)
+@pytest.mark.parametrize(("batch", "split"), [(1, (1, 1)), (7, (7, 1)), (12, (6, 2)), (16, (8, 2)), (4, (2, 2))])
+def test_chunks_give_what_whole_batches_give(batch, split):
     x = draw(batch, 3)
-    assert chunks.split_for(batch, 50) == split
-    mapped, total = chunks.map_and_sum(lambda x: (2 * x, x.sum(0)), chunks.split_for(batch, 50), x)
+    assert chunks.split_for(batch, 50, 100) == split
+    mapped, total = chunks.map_and_sum(lambda x: (2 * x, x.sum(0)), chunks.Split(*split), x)
     np.testing.assert_array_equal(mapped, 2 * x)
     np.testing.assert_allclose(total, x.sum(0), rtol=1e-5, atol=1e-6)
 
 
-def test_chunks_computed_together_keep_to_their_memory(monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 100)
-    assert chunks.split_for(8, 200) == (8, 2)  # 400 bytes for what exists at a time
-    assert chunks.split_for(8, 300) == (8, 1)  # two of them were 600
-    assert chunks.split_for(8, 1000) == (8, 1)
-    assert chunks.split_for(16, 50, at_least=200) == (4, 2)
-    assert chunks.bytes_at_a_time(chunks.split_for(8, 200), 8, 200) == 400
+def test_chunks_computed_together_keep_to_their_memory():
+    assert chunks.split_for(8, 100, 100) == (8, 2)  # 200 bytes for what exists at a time
+    assert chunks.split_for(8, 101, 100) == (8, 1)  # two of them were 202
+    assert chunks.split_for(8, 1000, 100) == (8, 1)
+    assert chunks.split_for(16, 50, 200) == (4, 2)
+    assert chunks.bytes_at_a_time(chunks.Split(4, 2), 16, 50) == 400
 
 
 def test_float64_keeps_its_digits():

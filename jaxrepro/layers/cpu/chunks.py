@@ -15,11 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# What one chunk may take, and how many are computed at a time: not in a loop, so that one core copies for the next
-# product while another multiplies, and no result has to be filled with zeros before. Both by trial on two cores with
-# 32 MiB of cache; `benchmarks/training.py` shows what other values do.
-CHUNK_BYTES = 16 << 20
-MOST_TOGETHER = 4
+# So many chunks are computed at a time, not in a loop: one core copies for the next product while another multiplies,
+# and where these are all, no result has to be filled with zeros before. By trial on two cores, as the sizes of chunks;
+# `benchmarks/training.py` and `benchmarks/conv.py` show what other values do.
+MOST_TOGETHER = 2
 
 
 class Split(NamedTuple):
@@ -34,13 +33,13 @@ class Split(NamedTuple):
     together: int = 1
 
 
-def split_for(batch: int, bytes_per_image: int, at_least: int = 0) -> Split:
-    """Returns chunks of about CHUNK_BYTES, or `at_least`; those together keep to MOST_TOGETHER times CHUNK_BYTES."""
+def split_for(batch: int, bytes_per_image: int, chunk_bytes: int) -> Split:
+    """Returns chunks of about `chunk_bytes`; those computed together keep to MOST_TOGETHER times as much."""
     num_devices = jax.device_count()
     per_device = max(batch // math.gcd(batch, num_devices), 1)
-    wanted = min(-(-batch * bytes_per_image // (max(CHUNK_BYTES, at_least) * num_devices)), per_device)
+    wanted = min(-(-batch * bytes_per_image // (chunk_bytes * num_devices)), per_device)
     count = next(n for n in range(max(wanted, 1), per_device + 1) if per_device % n == 0)
-    room = MOST_TOGETHER * CHUNK_BYTES * num_devices // max(batch * bytes_per_image // count, 1)
+    room = MOST_TOGETHER * chunk_bytes * num_devices // max(batch * bytes_per_image // count, 1)
     return Split(count, max(n for n in range(1, MOST_TOGETHER + 1) if count % n == 0 and (n == 1 or n <= room)))
 
 

@@ -13,6 +13,7 @@ from jaxrepro.layers.cpu.geometry import Geometry
 # apart share places of the cache); those of less than NARROW times the outputs come first. Both by trial on two cores;
 # `benchmarks/conv_costs.py --only=kernel_gradient` shows what another value does.
 WIDE, NARROW = 2048, 4
+CHUNK_BYTES = 8 << 20  # of the patches of some images, by trial: their copies gain by the cache
 MOST_BYTES = 128 << 20  # of the patches of one image that are summed to an input gradient
 
 
@@ -26,7 +27,7 @@ def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     def correlate_chunk(x: jax.Array) -> jax.Array:
         return (_columns(x, geometry) @ kernel).reshape(-1, *geometry.out, num_out)
 
-    return chunks.map_images(correlate_chunk, _split(x, geometry), x)
+    return chunks.map_images(correlate_chunk, _split(x, geometry, CHUNK_BYTES), x)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -58,7 +59,7 @@ def correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> ja
     groups = min(-(-per_image // MOST_BYTES), num_in)
     if groups > 1:
         return lax.concatenate([correlate_adjoint(g, w, geometry) for w in jnp.array_split(kernel, groups, 2)], 3)
-    return chunks.map_images(adjoint_of_chunk, chunks.split_for(g.shape[0], per_image), g)
+    return chunks.map_images(adjoint_of_chunk, chunks.split_for(g.shape[0], per_image, CHUNK_BYTES), g)
 
 
 def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4) -> int:
@@ -66,7 +67,7 @@ def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4
     if geometry.size == (1, 1):
         return 0
     per_image = _bytes_per_image(geometry, channels, itemsize)
-    return chunks.bytes_at_a_time(chunks.split_for(batch, per_image), batch, per_image)
+    return chunks.bytes_at_a_time(chunks.split_for(batch, per_image, CHUNK_BYTES), batch, per_image)
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -87,7 +88,7 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Arra
         return lax.dot_general(*factors, (((0,), (0,)), ((), ())))
 
     whole = x.dtype.itemsize * width * num_out
-    split = _split(x, geometry, at_least=2 * whole)  # every chunk reads and writes the sum
+    split = _split(x, geometry, max(CHUNK_BYTES, 2 * whole))  # every chunk reads and writes the sum
     total = chunks.sum_over_images(gradient_of_chunk, split, x, g)
     if patches_first:
         return total.reshape(*geometry.kernel, num_in, num_out)
@@ -140,10 +141,10 @@ def _sum_taps(sent: jax.Array, axis: int, taps_axis: int, stride: int) -> jax.Ar
     return x.reshape(*x.shape[:axis], blocks * stride, *x.shape[axis + 2 :])
 
 
-def _split(x: jax.Array, geometry: Geometry, at_least: int = 0) -> chunks.Split:
+def _split(x: jax.Array, geometry: Geometry, chunk_bytes: int) -> chunks.Split:
     if geometry.kernel == (1, 1):
         return chunks.Split(1)  # nothing is copied
-    return chunks.split_for(x.shape[0], _bytes_per_image(geometry, x.shape[3], x.dtype.itemsize), at_least)
+    return chunks.split_for(x.shape[0], _bytes_per_image(geometry, x.shape[3], x.dtype.itemsize), chunk_bytes)
 
 
 def _bytes_per_image(geometry: Geometry, channels: int, itemsize: int = 4) -> int:
