@@ -171,6 +171,10 @@ def test_chunks_give_what_whole_batches_give(batch, split):
     np.testing.assert_allclose(total, x.sum(0), rtol=1e-5, atol=1e-6)
 
 
+def test_chunks_of_empty_rows_stay_empty():
+    assert chunks.map_images(lambda x: 2 * x, chunks.Split(4, 1), jnp.ones((8, 0))).shape == (8, 0)
+
+
 def test_chunks_computed_together_keep_to_their_memory():
     assert chunks.split_for(8, 100, 100) == (8, 2)  # 200 bytes for what exists at a time
     assert chunks.split_for(8, 101, 100) == (8, 1)  # two of them were 202

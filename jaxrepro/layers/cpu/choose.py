@@ -7,8 +7,9 @@ costs.csv holds milliseconds of every strategy on a set of shapes, measured on o
     python benchmarks/conv_costs.py
 
 measures them anew on another. Between measured shapes, the time per multiply-add is interpolated in the logarithms of
-the number of taps, pixels, channels and images. A strategy whose intermediate results would be much larger than the
-arrays of the convolution is not considered, nor is one that loses digits considered for float64.
+the number of taps, pixels, channels and images. A strategy whose intermediate results are estimated to be much larger
+than the arrays of the convolution is not considered, unless it is the only one; nor is one that loses digits considered
+for float64.
 """
 
 import csv

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# So many chunks are computed at a time, not in a loop: one core copies for the next product while another multiplies,
-# and where these are all, no result has to be filled with zeros before. By trial on two cores, as the sizes of chunks;
-# `benchmarks/training.py` and `benchmarks/conv.py` show what other values do.
+# Up to so many chunks are computed at a time, not in a loop: one core copies for the next product while another
+# multiplies, and where these are all, no result has to be filled with zeros before. By trial on two cores, as the sizes
+# of chunks; `benchmarks/training.py` and `benchmarks/conv.py` show what other values do.
 MOST_TOGETHER = 2
 
 
@@ -34,7 +34,11 @@ class Split(NamedTuple):
 
 
 def split_for(batch: int, bytes_per_image: int, chunk_bytes: int) -> Split:
-    """Returns chunks of about `chunk_bytes`; those computed together keep to MOST_TOGETHER times as much."""
+    """Returns equal chunks of at most `chunk_bytes`, or of one image, on each device.
+
+    Chunks are smaller where the batch has no better divisor: those of a prime number of images have one. Chunks that
+    are computed together take at most MOST_TOGETHER times `chunk_bytes`. All devices are taken to share the batch.
+    """
     num_devices = jax.device_count()
     per_device = max(batch // math.gcd(batch, num_devices), 1)
     wanted = min(-(-batch * bytes_per_image // (chunk_bytes * num_devices)), per_device)
@@ -49,7 +53,7 @@ def bytes_at_a_time(split: Split, batch: int, bytes_per_image: int) -> int:
 
 
 def map_images(function: Callable[..., jax.Array], split: Split, *arrays: jax.Array) -> jax.Array:
-    """Returns function(*arrays), whose rows depend on the same rows of the arrays only."""
+    """Returns function(*arrays), which has the rows of the arrays, each depending on the same row of them only."""
     return map_and_sum(lambda *chunks: (function(*chunks), ()), split, *arrays)[0]
 
 
@@ -64,7 +68,7 @@ def map_and_sum(function: Callable[..., tuple], split: Split, *arrays: jax.Array
     if count == 1:
         return function(*arrays)
     # [B, ...] to [B / count, count, ...], so that the first axis keeps its sharding.
-    arrays = [a.reshape(-1, count, *a.shape[1:]) for a in arrays]
+    arrays = [a.reshape(a.shape[0] // count, count, *a.shape[1:]) for a in arrays]
 
     def chunks_from(first):
         """What some chunks map to, [B / count, together, ...], and their sum."""
@@ -87,4 +91,4 @@ def map_and_sum(function: Callable[..., tuple], split: Split, *arrays: jax.Array
         empty = jax.tree.map(lambda y: jnp.zeros((y.shape[0], count, *y.shape[2:]), y.dtype), mapped)
         zeros = jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), total)
         mapped, total = lax.fori_loop(0, count // together, body, (empty, zeros))
-    return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), mapped), total
+    return jax.tree.map(lambda y: y.reshape(y.shape[0] * count, *y.shape[2:]), mapped), total

@@ -63,7 +63,11 @@ def correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> ja
 
 
 def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4) -> int:
-    """Returns the size of the patches that exist at a time, of x [B, H, W, channels]."""
+    """Returns the size of the patches of x [B, H, W, channels] that a correlation has at a time.
+
+    A compiler keeps up to as much again for copies on the way. A kernel's gradient has larger chunks where the kernel
+    is large, of twice its size.
+    """
     if geometry.size == (1, 1):
         return 0
     per_image = _bytes_per_image(geometry, channels, itemsize)
