@@ -4,10 +4,12 @@
 
 Every shape is timed forward and forward + backward, called step by step ("outside") and inside `lax.scan` ("inside"),
 because XLA's CPU backend picks other layouts there. A step feeds its results into the next one, so nothing can be
-hoisted or dropped. A sample is two steps, of small shapes sixteen: beside them the call that starts a loop would count,
-which copies its arguments and takes new memory. All variants of a shape are interleaved and the table shows the fastest
-of the repetitions in ms, which a busy machine disturbs least; the JSON has the medians too. XLA's gradients inside a
-scan can take minutes: they are first timed on 16 images, and only extrapolated ("~") when slow.
+hoisted or dropped, and gives its arrays to it (they are donated, as in the training loop). A sample is two steps, of
+smaller shapes up to sixty-four: beside them the call that starts a loop would count, which takes new memory for what is
+computed on the way (on some virtual machines that costs milliseconds a megabyte). All variants of a shape are
+interleaved and the table shows the fastest of the repetitions in ms, which a busy machine disturbs least; the JSON has
+the medians too. XLA's gradients inside a scan can take minutes: they are first timed on 16 images, and only
+extrapolated ("~") when slow.
 """
 
 import argparse
@@ -36,7 +38,7 @@ from jaxrepro.layers import conv2d, conv_transpose2d
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 PROBE_BATCH = 16
 SLOW_S = 3.0
-SMALL_MACS = 2e8
+SAMPLE_MACS, MOST_STEPS = 1e10, 64
 
 
 class Shape(NamedTuple):
@@ -55,7 +57,8 @@ class Shape(NamedTuple):
     def steps(self) -> int:
         """Steps in a sample."""
         places = self.size**2 * self.batch // (1 if self.transposed else self.strides**2)
-        return 16 if places * self.kernel**2 * self.num_in * self.num_out < SMALL_MACS else 2
+        macs = places * self.kernel**2 * self.num_in * self.num_out
+        return max(2, min(MOST_STEPS, round(SAMPLE_MACS / macs)))
 
     def __str__(self) -> str:
         stride = f" /{self.strides}" if self.strides > 1 else ""
@@ -131,16 +134,23 @@ def jax_variant(conv, shape: Shape, backward: bool, inside: bool):
     x, kernel = (jnp.asarray(a) for a in inputs(shape))
     y = jnp.zeros(jax.eval_shape(lambda x, w: conv(x, w, shape.strides), x, kernel).shape)
     if inside:
-        run = jax.jit(lambda state: lax.scan(lambda s, _: (step(*s), None), state, None, length=shape.steps)[0])
+        scan = functools.partial(lax.scan, lambda state, _: (step(*state), None), length=shape.steps)
+        steps = jax.jit(lambda *state: scan(state, None)[0], donate_argnums=(0, 1, 2))
     else:
-        jitted = jax.jit(step)
+        one_step = jax.jit(step, donate_argnums=(0, 1, 2))
 
-        def run(state):
+        def steps(*state):
             for _ in range(shape.steps):
-                state = jitted(*state)
+                state = one_step(*state)
             return state
 
-    return lambda: jax.block_until_ready(run((x, kernel, y)))
+    state = (x, kernel, y)
+
+    def run() -> None:
+        nonlocal state
+        state = jax.block_until_ready(steps(*state))
+
+    return run
 
 
 def inputs(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
