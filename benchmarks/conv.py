@@ -6,10 +6,9 @@ Every shape is timed forward and forward + backward, called step by step ("outsi
 because XLA's CPU backend picks other layouts there. A step feeds its results into the next one, so nothing can be
 hoisted or dropped, and gives its arrays to it (they are donated, as in the training loop). A sample is two steps, of
 smaller shapes up to sixty-four: beside them the call that starts a loop would count, which takes new memory for what is
-computed on the way (on some virtual machines that costs milliseconds a megabyte). All variants of a shape are
-interleaved and the table shows the fastest of the repetitions in ms, which a busy machine disturbs least; the JSON has
-the medians too. XLA's gradients inside a scan can take minutes: they are first timed on 16 images, and only
-extrapolated ("~") when slow.
+computed on the way (slow on some virtual machines). All variants of a shape are interleaved and the table shows the
+fastest of the repetitions in ms, which a busy machine disturbs least; the JSON has the medians too. XLA's gradients
+inside a scan can take minutes: they are first timed on 16 images, and only extrapolated ("~") when slow.
 """
 
 import argparse
@@ -231,11 +230,12 @@ def variants(shape: Shape, peer: TorchPeer | None, with_xla: bool) -> tuple[dict
         if with_xla:
             timed[f"xla outside {direction}"] = jax_variant(theirs, shape, backward, False)
             name = f"xla inside {direction}"
-            probe = jax_variant(theirs, shape._replace(batch=PROBE_BATCH), backward, True)
+            small = shape._replace(batch=PROBE_BATCH)
+            probe = jax_variant(theirs, small, backward, True)
             probe()
-            estimate = seconds(probe) * shape.batch / PROBE_BATCH
-            if estimate > SLOW_S:
-                extrapolated[name] = 1e3 * estimate / shape.steps
+            step_s = seconds(probe) / small.steps * shape.batch / PROBE_BATCH
+            if step_s * shape.steps > SLOW_S:
+                extrapolated[name] = 1e3 * step_s
             else:
                 timed[name] = jax_variant(theirs, shape, backward, True)
         if peer is not None:
