@@ -15,10 +15,21 @@ from jaxrepro.layers.cpu.geometry import Geometry
 WIDE, NARROW = 2048, 4
 CHUNK_BYTES = 8 << 20  # of the patches of some images, by trial: their copies gain by the cache
 MOST_BYTES = 128 << 20  # of the patches of one image that are summed to an input gradient
+# Patches of at most FEW_CHANNELS and at least MANY_TAPS a row take longer to copy than to multiply. There PLACES
+# neighbours in a row share one patch, which is (PLACES - 1) strides wider. By trial, as above.
+FEW_CHANNELS, MANY_TAPS, PLACES = 4, 7, 4
 
 
 def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """Returns the correlation [B, H', W', O] of x [B, H, W, I] with a kernel [h, w, I, O]."""
+    if not _places_share(geometry, x.shape[3]):
+        return _correlate_each(x, kernel, geometry)
+    y = _correlate_each(x, _kernel_of_places(kernel, geometry), _of_shared(geometry))
+    return y.reshape(x.shape[0], geometry.out[0], -1, kernel.shape[3])[:, :, : geometry.out[1]]
+
+
+def _correlate_each(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Each place has a patch of its own."""
     if geometry.size == (1, 1):
         return jnp.einsum("bi,uvio->buvo", x[:, 0, 0], _taps_of_a_pixel(kernel, geometry))
     num_out = kernel.shape[3]
@@ -70,11 +81,26 @@ def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4
     """
     if geometry.size == (1, 1):
         return 0
+    if _places_share(geometry, channels):
+        geometry = _of_shared(geometry)
     per_image = _bytes_per_image(geometry, channels, itemsize)
     return chunks.bytes_at_a_time(chunks.split_for(batch, per_image, CHUNK_BYTES), batch, per_image)
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    num_in, num_out = x.shape[3], g.shape[3]
+    if not _places_share(geometry, num_in):
+        return _kernel_gradient_each(x, g, geometry)
+    g = jnp.pad(g, ((0, 0), (0, 0), (0, -g.shape[2] % PLACES), (0, 0)))
+    # Not fused: what computes g would write it into the wider rows number by number.
+    g = lax.optimization_barrier(g).reshape(*g.shape[:2], -1, PLACES * num_out)
+    kernel = jax.ShapeDtypeStruct((*geometry.kernel, num_in, num_out), x.dtype)
+    transposed = jax.linear_transpose(lambda kernel: _kernel_of_places(kernel, geometry), kernel)
+    return transposed(_kernel_gradient_each(x, g, _of_shared(geometry)))[0]
+
+
+def _kernel_gradient_each(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
+    """Each place has a patch of its own."""
     num_in, num_out = x.shape[3], g.shape[3]
     if geometry.size == (1, 1):
         kernel = jax.ShapeDtypeStruct((*geometry.kernel, num_in, num_out), x.dtype)
@@ -97,6 +123,28 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Arra
     if patches_first:
         return total.reshape(*geometry.kernel, num_in, num_out)
     return total.reshape(num_out, *geometry.kernel, num_in).transpose(1, 2, 3, 0)
+
+
+def _places_share(geometry: Geometry, num_in: int) -> bool:
+    """Whether neighbouring places share patches."""
+    return num_in <= FEW_CHANNELS and geometry.kernel[1] >= MANY_TAPS and geometry.out[1] >= PLACES
+
+
+def _of_shared(geometry: Geometry) -> Geometry:
+    """The geometry of shared patches; those at the right end of a row may reach further into the padding."""
+    (h, w), (sh, sw), (left, right) = geometry.kernel, geometry.strides, geometry.pads[1]
+    pads = (geometry.pads[0], (left, right + -geometry.out[1] % PLACES * sw))
+    return geometry._replace(kernel=(h, w + (PLACES - 1) * sw), strides=(sh, PLACES * sw), pads=pads)
+
+
+def _kernel_of_places(kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Returns the kernel of shared patches, [h, w', I, PLACES * O]: every place's taps where it stands in the patch."""
+    stride, zero = geometry.strides[1], jnp.zeros((), kernel.dtype)
+    shifted = [
+        lax.pad(kernel, zero, ((0, 0, 0), (i * stride, (PLACES - 1 - i) * stride, 0), (0, 0, 0), (0, 0, 0)))
+        for i in range(PLACES)
+    ]
+    return lax.concatenate(shifted, 3)
 
 
 def _taps_of_a_pixel(kernel: jax.Array, geometry: Geometry) -> jax.Array:
