@@ -27,8 +27,8 @@ CASES = {
     "five taps": ((5, 5), (3, 9, 8, 2), 3, ((2, 2), (2, 2))),
     "oblong": ((2, 3), (3, 9, 8, 2), 3, ((0, 1), (1, 1))),
     "shared patches": ((7, 7), (2, 9, 12, 1), 3, ((3, 3), (3, 3))),
-    "shared patches, columns left over": ((2, 8), (3, 5, 18, 4), 6, ((0, 0), (-1, 3))),
-    "shared patches of the result": ((7, 7), (2, 9, 8, 6), 4, ((3, 3), (3, 3))),
+    "shared patches, columns left over": ((2, 8), (3, 5, 19, 4), 6, ((0, 0), (-1, 3))),
+    "shared patches of the result": ((7, 7), (2, 9, 12, 6), 4, ((3, 3), (3, 3))),
     "kernel larger than image": ((9, 9), (3, 5, 6, 2), 3, ((4, 4), (4, 4))),
 }
 SQUARES = ((2, 2), (3, 3), (4, 4))  # that Winograd's form takes
@@ -115,7 +115,7 @@ def test_gradients_of_every_strategy_match_lax_in_chunks(strategy, monkeypatch):
 
 
 @pytest.mark.parametrize("input_gradient", correlate.INPUT_GRADIENTS)
-@pytest.mark.parametrize(("kernel", "strides"), [(3, 2), (4, 2), (5, 2), (4, 3), (1, 2), (2, 3), (9, 2)])
+@pytest.mark.parametrize(("kernel", "strides"), [(3, 2), (4, 2), (5, 2), (4, 3), (1, 2), (2, 3)])
 def test_strided_convolutions_match_lax(kernel, strides, input_gradient, monkeypatch):
     use_small_chunks(monkeypatch, 1 << 9)
     blocks = lambda geometry, *shape: (  # noqa: E731

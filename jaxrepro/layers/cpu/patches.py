@@ -15,17 +15,19 @@ from jaxrepro.layers.cpu.geometry import Geometry
 WIDE, NARROW = 2048, 4
 CHUNK_BYTES = 8 << 20  # of the patches of some images, by trial: their copies gain by the cache
 MOST_BYTES = 128 << 20  # of the patches of one image that are summed to an input gradient
-# Patches of at most FEW_CHANNELS and at least MANY_TAPS a row take longer to copy than to multiply. There PLACES
-# neighbours in a row share one patch, which is (PLACES - 1) strides wider. By trial, as above.
-FEW_CHANNELS, MANY_TAPS, PLACES = 4, 7, 4
+# Patches of at most FEW_CHANNELS and at least MANY_TAPS a row, to at most MOST_OUTPUTS, take longer to copy than to
+# multiply. There PLACES neighbours in a row of at least FEW_COLUMNS share one patch, which is PLACES - 1 pixels wider.
+# By trial on two cores; a pixel that is not finite spoils what its neighbours' patches share with it, too.
+FEW_CHANNELS, MANY_TAPS, MOST_OUTPUTS, FEW_COLUMNS, PLACES = 4, 7, 128, 12, 4
 
 
 def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """Returns the correlation [B, H', W', O] of x [B, H, W, I] with a kernel [h, w, I, O]."""
-    if not _places_share(geometry, x.shape[3]):
+    if not _places_share(geometry, *kernel.shape[2:]):
         return _correlate_each(x, kernel, geometry)
-    y = _correlate_each(x, _kernel_of_places(kernel, geometry), _of_shared(geometry))
-    return y.reshape(x.shape[0], geometry.out[0], -1, kernel.shape[3])[:, :, : geometry.out[1]]
+    y = _correlate_each(x, _kernel_of_places(kernel), _of_shared(geometry))
+    y = y.reshape(*y.shape[:3], PLACES, kernel.shape[3])
+    return y.reshape(*y.shape[:2], y.shape[2] * PLACES, y.shape[4])[:, :, : geometry.out[1]]
 
 
 def _correlate_each(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -77,26 +79,24 @@ def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4
     """Returns the size of the patches of x [B, H, W, channels] that a correlation has at a time.
 
     A compiler keeps up to as much again for copies on the way. A kernel's gradient has larger chunks where the kernel
-    is large, of twice its size.
+    is large, of twice its size. Patches that places share take less than this.
     """
     if geometry.size == (1, 1):
         return 0
-    if _places_share(geometry, channels):
-        geometry = _of_shared(geometry)
     per_image = _bytes_per_image(geometry, channels, itemsize)
     return chunks.bytes_at_a_time(chunks.split_for(batch, per_image, CHUNK_BYTES), batch, per_image)
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
     num_in, num_out = x.shape[3], g.shape[3]
-    if not _places_share(geometry, num_in):
+    if not _places_share(geometry, num_in, num_out):
         return _kernel_gradient_each(x, g, geometry)
     g = jnp.pad(g, ((0, 0), (0, 0), (0, -g.shape[2] % PLACES), (0, 0)))
     # Not fused: what computes g would write it into the wider rows number by number.
-    g = lax.optimization_barrier(g).reshape(*g.shape[:2], -1, PLACES * num_out)
-    kernel = jax.ShapeDtypeStruct((*geometry.kernel, num_in, num_out), x.dtype)
-    transposed = jax.linear_transpose(lambda kernel: _kernel_of_places(kernel, geometry), kernel)
-    return transposed(_kernel_gradient_each(x, g, _of_shared(geometry)))[0]
+    g = lax.optimization_barrier(g).reshape(*g.shape[:2], -1, PLACES, num_out)
+    wide = _kernel_gradient_each(x, g.reshape(*g.shape[:3], -1), _of_shared(geometry))
+    wide = wide.reshape(*wide.shape[:3], PLACES, num_out)
+    return sum(wide[:, i : i + geometry.kernel[1], :, i] for i in range(PLACES))
 
 
 def _kernel_gradient_each(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
@@ -125,26 +125,23 @@ def _kernel_gradient_each(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax
     return total.reshape(num_out, *geometry.kernel, num_in).transpose(1, 2, 3, 0)
 
 
-def _places_share(geometry: Geometry, num_in: int) -> bool:
-    """Whether neighbouring places share patches."""
-    return num_in <= FEW_CHANNELS and geometry.kernel[1] >= MANY_TAPS and geometry.out[1] >= PLACES
+def _places_share(geometry: Geometry, num_in: int, num_out: int) -> bool:
+    """Whether neighbouring places share patches of num_in channels."""
+    few = num_in <= FEW_CHANNELS and num_out <= MOST_OUTPUTS and geometry.strides == (1, 1)
+    return few and geometry.kernel[1] >= MANY_TAPS and geometry.out[1] >= FEW_COLUMNS
 
 
 def _of_shared(geometry: Geometry) -> Geometry:
-    """The geometry of shared patches; those at the right end of a row may reach further into the padding."""
-    (h, w), (sh, sw), (left, right) = geometry.kernel, geometry.strides, geometry.pads[1]
-    pads = (geometry.pads[0], (left, right + -geometry.out[1] % PLACES * sw))
-    return geometry._replace(kernel=(h, w + (PLACES - 1) * sw), strides=(sh, PLACES * sw), pads=pads)
+    """The geometry of shared patches; the last of a row may reach further right, for places that are cut off again."""
+    (h, w), (left, right) = geometry.kernel, geometry.pads[1]
+    pads = (geometry.pads[0], (left, right + -geometry.out[1] % PLACES))
+    return geometry._replace(kernel=(h, w + PLACES - 1), strides=(1, PLACES), pads=pads)
 
 
-def _kernel_of_places(kernel: jax.Array, geometry: Geometry) -> jax.Array:
+def _kernel_of_places(kernel: jax.Array) -> jax.Array:
     """Returns the kernel of shared patches, [h, w', I, PLACES * O]: every place's taps where it stands in the patch."""
-    stride, zero = geometry.strides[1], jnp.zeros((), kernel.dtype)
-    shifted = [
-        lax.pad(kernel, zero, ((0, 0, 0), (i * stride, (PLACES - 1 - i) * stride, 0), (0, 0, 0), (0, 0, 0)))
-        for i in range(PLACES)
-    ]
-    return lax.concatenate(shifted, 3)
+    ends = [((0, 0, 0), (i, PLACES - 1 - i, 0), (0, 0, 0), (0, 0, 0)) for i in range(PLACES)]
+    return lax.concatenate([lax.pad(kernel, jnp.zeros((), kernel.dtype), e) for e in ends], 3)
 
 
 def _taps_of_a_pixel(kernel: jax.Array, geometry: Geometry) -> jax.Array:
