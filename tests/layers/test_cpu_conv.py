@@ -146,6 +146,20 @@ def test_vmap_over_kernels_matches_one_kernel_at_a_time(strategy, monkeypatch):
     assert_close(together, jax.tree.map(lambda *parts: jnp.stack(parts), *alone))
 
 
+def test_shared_patches_have_gradients_inside_shard_map(monkeypatch):
+    force(monkeypatch, Strategy.COLUMNS)
+    x, kernel = draw(2, 8, 12, 1), draw(7, 7, 1, 3, seed=1)
+    gradient = jax.grad(lambda kernel, x: jnp.sum(jnp.sin(conv2d(x, kernel))))
+
+    def of_a_share(kernel, x):
+        return lax.psum(gradient(lax.pcast(kernel, "data", to="varying"), x), "data")
+
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    specs = {"in_specs": (jax.P(), jax.P("data")), "out_specs": jax.P()}
+    shared = jax.jit(jax.shard_map(of_a_share, mesh=mesh, **specs))(kernel, x)
+    assert_near(shared, np.asarray(gradient(kernel, x)), 1e-6)
+
+
 def test_winograd_inside_a_loop_equals_steps_outside(monkeypatch):
     force(monkeypatch, Strategy.WINOGRAD)
     x, kernel = draw(4, 8, 8, 3), 0.1 * draw(3, 3, 3, 3, seed=1)
