@@ -1,6 +1,6 @@
 """What the training loop costs, and how several seeds are best put into one program.
 
-    python benchmarks/loop.py [--rounds=7] [--out=benchmarks/results/loop-cpu.json]
+    python benchmarks/loop.py [--rounds=7] [--steps_per_call=30] [--out=benchmarks/results/loop-cpu.json]
 
 Four ways to take the same training steps, in turn within each round; the figures are medians over rounds:
 
@@ -15,6 +15,7 @@ and three seeds as one program (unrolled or vmapped) against three runs one afte
 import argparse
 import dataclasses
 import json
+import math
 import platform
 import statistics
 import sys
@@ -97,14 +98,14 @@ def experiment(arrays, init, update) -> Experiment:
     return Experiment(source=source, init=init, update=update, draw=draw)
 
 
-def session_of(exp: Experiment, seeds=(0,), mode="auto") -> loop.Session:
+def session_of(exp: Experiment, steps_per_call: int, seeds=(0,), mode="auto") -> loop.Session:
     """Returns a session of the real loop that writes nothing."""
     config = RunConfig(
         experiment="benchmark",
         name="benchmark",
         seeds=seeds,
         train=TrainConfig(duration="1000000 steps", batch_size=BATCH_SIZE),
-        parallel=ParallelConfig(seeds=mode),
+        parallel=ParallelConfig(seeds=mode, steps_per_call=steps_per_call),
     )
     run = loop.Run(config, exp)
     return loop.Session(run, run.upload(), None, Progress(0, active=False), None, Interrupt())
@@ -187,8 +188,8 @@ def ratio(times: dict, a: str, b: str) -> float:
     return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
 
 
-def bench_loop(name: str, exp: Experiment, steps: int, rounds: int) -> dict:
-    session = session_of(exp)
+def bench_loop(name: str, exp: Experiment, steps: int, rounds: int, steps_per_call: int) -> dict:
+    session = session_of(exp, steps_per_call)
     variants = {"bare": Bare(exp), "chunk": Chunk(session), "loop": Loop(session), "python": Python(exp)}
     times = measure(variants, steps, rounds)
     result = {f"{k}_ms_per_step": statistics.median(v) for k, v in times.items()}
@@ -210,9 +211,9 @@ def bench_loop(name: str, exp: Experiment, steps: int, rounds: int) -> dict:
     return result
 
 
-def bench_seeds(name: str, exp: Experiment, steps: int, rounds: int) -> dict:
-    modes = {mode: Loop(session_of(exp, (0, 1, 2), mode)) for mode in ("unroll", "vmap")}
-    solo = Loop(session_of(exp))
+def bench_seeds(name: str, exp: Experiment, steps: int, rounds: int, steps_per_call: int) -> dict:
+    modes = {mode: Loop(session_of(exp, steps_per_call, (0, 1, 2), mode)) for mode in ("unroll", "vmap")}
+    solo = Loop(session_of(exp, steps_per_call))
     times = measure(modes | {"three solo runs": lambda steps: solo(3 * steps)}, steps, rounds)
     result = {f"{mode}_over_solo": ratio(times, mode, "three solo runs") for mode in modes}
     print(f"{name:5} three seeds in one program / three runs:  " + "  ".join(f"{k} {v:.2f}" for k, v in result.items()))
@@ -222,6 +223,7 @@ def bench_seeds(name: str, exp: Experiment, steps: int, rounds: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps_per_call", type=int, default=0, help="steps of a chunk; 0 as the loop would choose")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     results = {
@@ -230,11 +232,14 @@ def main() -> None:
         "jax": jax.__version__,
         "python": platform.python_version(),
     }
+    count, times = arguments.steps_per_call, 1 if jax.default_backend() == "cpu" else 10
     for name, build, steps in [("mlp", mlp_experiment, 200), ("yoto", yoto_experiment, 20)]:
         exp = build()
-        with jax.set_mesh(session_of(exp).run.mesh):
-            results[name] = bench_loop(name, exp, steps, arguments.rounds)
-            results[f"{name}_seeds"] = bench_seeds(name, exp, steps, arguments.rounds)
+        run = session_of(exp, count).run
+        steps = math.ceil(steps * times / run.steps_per_call) * run.steps_per_call  # whole chunks
+        with jax.set_mesh(run.mesh):
+            results[name] = bench_loop(name, exp, steps, arguments.rounds, count)
+            results[f"{name}_seeds"] = bench_seeds(name, exp, steps, arguments.rounds, count)
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -1,9 +1,11 @@
 """Our networks in plain PyTorch, written with its modules, and a process that times a training step of each.
 
-    peer = TorchPeer()
+    peer = TorchPeer()                  # TorchPeer(device="cuda") on a GPU
     peer.seconds("ResNet-12", batch=64, channels_last=False, steps=2)
 
-PyTorch stays in a process of its own: the threads of two libraries would otherwise spin at each other.
+PyTorch stays in a process of its own: the threads of two libraries would otherwise spin at each other. On a GPU float32
+is multiplied as TF32, as JAX does there by default, cuDNN measures which of its convolutions is the fastest, and a step
+can be captured once as a CUDA graph, which is then replayed without Python.
 """
 
 import functools
@@ -13,39 +15,75 @@ import time
 
 
 class TorchPeer:
-    """Times training steps elsewhere; a network is built at its first call."""
+    """Times training steps elsewhere; a network is built at its first call.
 
-    def __init__(self, threads: int = 2, clock=time.perf_counter):
+    Attributes:
+      ways: name -> (channels last?, as a CUDA graph?), what there is to time on this device.
+    """
+
+    def __init__(self, threads: int = 2, clock=time.perf_counter, device: str = "cpu"):
+        self.ways = {"torch nchw": (False, False), "torch nhwc": (True, False)}
+        if device == "cuda":
+            self.ways |= {"torch graph nchw": (False, True), "torch graph nhwc": (True, True)}
         self._pipe, other = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        context.Process(target=_serve, args=(other, threads, clock), daemon=True).start()
+        context.Process(target=_serve, args=(other, threads, clock, device), daemon=True).start()
 
-    def seconds(self, name: str, batch: int, channels_last: bool, steps: int = 1) -> float:
-        """Returns the seconds of one step, the mean of `steps`."""
-        self._pipe.send((name, batch, channels_last, steps))
+    def seconds(self, name: str, batch: int, channels_last: bool, steps: int = 1, graph: bool = False) -> float:
+        """Returns the seconds of one step, the mean of `steps`; eager, or as a CUDA graph."""
+        self._pipe.send((name, batch, channels_last, steps, graph))
         return self._pipe.recv()
 
 
-def _serve(pipe, threads: int, clock) -> None:
+def _serve(pipe, threads: int, clock, device: str) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    torch.set_default_device(device)
+    finish = lambda: None  # noqa: E731
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+        finish = torch.cuda.synchronize
     torch.manual_seed(0)
     make = functools.cache(_make_step)
     while True:
         try:
-            name, batch, channels_last, steps = pipe.recv()
+            name, batch, channels_last, steps, graph = pipe.recv()
         except EOFError:
             return
-        step = make(name, batch, channels_last)
+        step = make(name, batch, channels_last, graph)
+        finish()
         start = clock()
         for _ in range(steps):
             step()
+        finish()
         pipe.send((clock() - start) / steps)
 
 
-def _make_step(name: str, batch: int, channels_last: bool):
+def _make_step(name: str, batch: int, channels_last: bool, graph: bool):
     """Returns a function without arguments that takes one training step on random images."""
+    step = _make_eager_step(name, batch, channels_last, {"capturable": True} if graph else {})
+    return _captured(step) if graph else step
+
+
+def _captured(step):
+    """Returns what replays a step that was captured, after the warm-up that PyTorch's documentation asks for."""
+    import torch
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return lambda kept=step: graph.replay()  # the step holds the memory that the graph reads
+
+
+def _make_eager_step(name: str, batch: int, channels_last: bool, adam: dict):
     import torch
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -57,9 +95,9 @@ def _make_step(name: str, batch: int, channels_last: bool):
         return torch.rand(batch, channels, size, size).mul_(2).sub_(1).contiguous(memory_format=layout)
 
     if name == "DCGAN 64":
-        return _dcgan_step(place, images(64, 3))
+        return _dcgan_step(place, images(64, 3), adam)
     if name == "YOTO":
-        return _yoto_step(place(_yoto()), images(32, 3))
+        return _yoto_step(place(_yoto()), images(32, 3), adam)
     if name == "Deep InfoMax" or "VAE" in name:
         import torch_representations
 
@@ -72,7 +110,7 @@ def _make_step(name: str, batch: int, channels_last: bool):
         "SESN's CNN": (_sesn_cnn, 28, 1, 10),
     }[name]
     model, x, labels = place(network()), images(size, channels), torch.randint(0, classes, (batch,))
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-4, **adam)
 
     def step():
         optimizer.zero_grad()
@@ -229,11 +267,11 @@ def _yoto():
     return VAE()
 
 
-def _yoto_step(model, images):
+def _yoto_step(model, images, adam):
     import torch
     from torch.nn import functional as F
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=1e-5, **adam)
     low, high = math.log(0.125), math.log(512.0)
 
     def step():
@@ -250,7 +288,7 @@ def _yoto_step(model, images):
     return step
 
 
-def _dcgan_step(place, images):
+def _dcgan_step(place, images, adam):
     """The step of the PyTorch tutorial: the discriminator on real and false images, then the generator."""
     import torch
     from torch import nn
@@ -267,7 +305,8 @@ def _dcgan_step(place, images):
         layers.append(nn.LeakyReLU(0.2, inplace=True))
         width = features
     discriminator = place(nn.Sequential(*layers, nn.Conv2d(width, 1, 4, bias=False), nn.Flatten(0)))
-    optimizers = [torch.optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999)) for m in (discriminator, generator)]
+    nets, adam = (discriminator, generator), {"lr": 2e-4, "betas": (0.5, 0.999)} | adam
+    optimizers = [torch.optim.Adam(net.parameters(), **adam) for net in nets]
     real, false = torch.ones(len(images)), torch.zeros(len(images))
     loss = nn.BCEWithLogitsLoss()
 

@@ -4,12 +4,14 @@
 
 A step is forward, backward and Adam on random images, without augmentation: ours inside a compiled loop, as the
 training loop runs it, and "outside", called from Python; PyTorch's (an optional peer, `pip install torch`) with its
-modules, eager, in both of its memory layouts. Every library has two threads. One round times each of them once,
-for about a second; ratios are those of images a second within a round, ours inside to PyTorch's: the median over
-rounds, with their range.
+modules, eager, in both of its memory layouts. On CPU every library has two threads. Where JAX finds a GPU both use it,
+and PyTorch is timed in two more ways, with its step captured as a CUDA graph. One round times each way once, for about
+--seconds; ratios are those of images a second within a round, ours inside to PyTorch's: the median over rounds, with
+their range.
 """
 
 import argparse
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -185,15 +187,16 @@ def measure(name: str, peer: TorchPeer | None, rounds: int, seconds: float, cloc
     batch = BATCHES.get(name, 64)
     ours = Ours(make_problem(name, batch), clock)
     ways = {"inside": ours.inside, "outside": ours.outside}
-    if peer is not None:
-        ways |= {
-            f"torch {layout}": lambda steps, last=layout == "nhwc": peer.seconds(name, batch, last, steps)
-            for layout in ("nchw", "nhwc")
-        }
+    others = peer.ways if peer is not None else {}
+    for way, (last, graph) in others.items():
+        ways[way] = functools.partial(peer.seconds, name, batch, last, graph=graph)
     steps = {}
+    for way in reversed(ways):
+        if way != "inside":
+            ways[way](1)
+            steps[way] = max(1, min(200, round(seconds / ways[way](1))))
+    steps["inside"] = steps["outside"]
     for way, run in ways.items():
-        run(1)
-        steps[way] = max(1, min(200, round(seconds / run(1))))
         run(steps[way])  # compiles the loop of this length
     rates = {way: [] for way in ways}
     for _ in range(rounds):
@@ -202,7 +205,7 @@ def measure(name: str, peer: TorchPeer | None, rounds: int, seconds: float, cloc
             rates[way].append(batch / run(steps[way]))
     found = {"batch": batch, "steps": steps, "images_per_s": {way: spread(found) for way, found in rates.items()}}
     if peer is not None:
-        best = [max(pair) for pair in zip(rates["torch nchw"], rates["torch nhwc"])]
+        best = [max(found) for found in zip(*(rates[way] for way in others))]
         found["to_torch_nchw"] = spread([a / b for a, b in zip(rates["inside"], rates["torch nchw"])])
         found["to_torch_best"] = spread([a / b for a, b in zip(rates["inside"], best)])
     return found
@@ -224,8 +227,9 @@ def main() -> None:
     args = parser.parse_args()
     report = json.loads(args.out.read_text()) if args.out and args.out.exists() else {"networks": {}}
     clock, threads = (time.process_time, 1) if args.processor_time else (time.perf_counter, 2)
+    backend = jax.default_backend()
     report |= {
-        "command": "python benchmarks/training.py --out=benchmarks/results/training-cpu.json, a few networks at a time",
+        "command": f"python benchmarks/training.py --out=…/training-{backend}.json, a few networks at a time",
         "threads": threads,
         "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {os.cpu_count()} cores",
         "versions": {
@@ -234,8 +238,9 @@ def main() -> None:
             "torch": importlib.metadata.version("torch") if HAS_TORCH else None,
         },
     }
-    peer = TorchPeer(threads, clock) if HAS_TORCH else None
-    print("| network     | inside | outside | torch nchw | nhwc | to nchw (range) | to the better (range) |")
+    peer = TorchPeer(threads, clock, "cuda" if backend == "gpu" else "cpu") if HAS_TORCH else None
+    ways = ["inside", "outside", *(peer.ways if peer else ())]
+    print(f"| network     | {' | '.join(ways)} | to nchw (range) | to the best (range) |")
     for name in [n for n in NETWORKS if not args.only or n in args.only.split(",")]:
         found = report["networks"][name] = measure(name, peer, args.rounds, args.seconds, clock)
         cells = [f"{rate['median']:.4g}" for rate in found["images_per_s"].values()]

@@ -61,7 +61,10 @@ class TrainState:
 
 
 def default_steps_per_call(backend: str) -> int:
-    """Returns K. A CPU needs few to answer signals in time; accelerators many to hide the dispatch (not measured)."""
+    """Returns K. A CPU needs few to answer signals in time; accelerators many to hide the dispatch.
+
+    On an H200 a step of a small perceptron takes 0.090 ms with 10 and 0.034 ms with 100 (`benchmarks/loop.py`).
+    """
     return 10 if backend == "cpu" else 100
 
 

@@ -19,6 +19,7 @@ MOST_BYTES = 128 << 20  # of the patches of one image that are summed to an inpu
 # multiply. There PLACES neighbours in a row of at least FEW_COLUMNS share one patch, which is PLACES - 1 pixels wider.
 # By trial on two cores; a pixel that is not finite spoils what its neighbours' patches share with it, too.
 FEW_CHANNELS, MANY_TAPS, MOST_OUTPUTS, FEW_COLUMNS, PLACES = 4, 7, 128, 12, 4
+SHARED_CHUNK_BYTES = 2 << 20  # of them in a kernel's gradient: in networks few large chunks lost what sharing gains
 
 
 def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -90,18 +91,18 @@ def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
     num_in, num_out = x.shape[3], g.shape[3]
     if not _places_share(geometry, num_in, num_out):
-        return _kernel_gradient_each(x, g, geometry)
+        return _kernel_gradient_each(x, g, geometry, CHUNK_BYTES)
     g = jnp.pad(g, ((0, 0), (0, 0), (0, -g.shape[2] % PLACES), (0, 0)))
-    # Not fused: what computes g would write it into the wider rows number by number.
-    g = lax.optimization_barrier(g).reshape(*g.shape[:2], -1, PLACES, num_out)
-    wide = _kernel_gradient_each(x, g.reshape(*g.shape[:3], -1), _of_shared(geometry))
+    wide = _kernel_gradient_each(x, g, _of_shared(geometry), SHARED_CHUNK_BYTES, PLACES)
     wide = wide.reshape(*wide.shape[:3], PLACES, num_out)
     return sum(wide[:, i : i + geometry.kernel[1], :, i] for i in range(PLACES))
 
 
-def _kernel_gradient_each(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
-    """Each place has a patch of its own."""
-    num_in, num_out = x.shape[3], g.shape[3]
+def _kernel_gradient_each(
+    x: jax.Array, g: jax.Array, geometry: Geometry, chunk_bytes: int, places: int = 1
+) -> jax.Array:
+    """Every patch is that of so many neighbours in a row of g, whose outputs [places, O] are one axis of the result."""
+    num_in, num_out = x.shape[3], places * g.shape[3]
     if geometry.size == (1, 1):
         kernel = jax.ShapeDtypeStruct((*geometry.kernel, num_in, num_out), x.dtype)
         transposed = jax.linear_transpose(lambda kernel: _taps_of_a_pixel(kernel, geometry), kernel)
@@ -111,6 +112,8 @@ def _kernel_gradient_each(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax
     patches_first = width >= WIDE or width < NARROW * num_out
 
     def gradient_of_chunk(x: jax.Array, g: jax.Array) -> jax.Array:
+        if places > 1:  # Not fused: what computes g would write it into the wider rows number by number.
+            g = lax.optimization_barrier(g)
         columns, g = _columns(x, geometry), g.reshape(-1, num_out)
         if width >= WIDE:
             return lax.optimization_barrier(columns.T) @ g
@@ -118,7 +121,7 @@ def _kernel_gradient_each(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax
         return lax.dot_general(*factors, (((0,), (0,)), ((), ())))
 
     whole = x.dtype.itemsize * width * num_out
-    split = _split(x, geometry, max(CHUNK_BYTES, 2 * whole))  # every chunk reads and writes the sum
+    split = _split(x, geometry, max(chunk_bytes, 2 * whole))  # every chunk reads and writes the sum
     total = chunks.sum_over_images(gradient_of_chunk, split, x, g)
     if patches_first:
         return total.reshape(*geometry.kernel, num_in, num_out)
@@ -127,8 +130,9 @@ def _kernel_gradient_each(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax
 
 def _places_share(geometry: Geometry, num_in: int, num_out: int) -> bool:
     """Whether neighbouring places share patches of num_in channels."""
-    few = num_in <= FEW_CHANNELS and num_out <= MOST_OUTPUTS and geometry.strides == (1, 1)
-    return few and geometry.kernel[1] >= MANY_TAPS and geometry.out[1] >= FEW_COLUMNS
+    few = num_in <= FEW_CHANNELS and num_out <= MOST_OUTPUTS and geometry.kernel[1] >= MANY_TAPS
+    dense = geometry.strides == (1, 1) and geometry.size != (1, 1)
+    return few and dense and geometry.out[1] >= FEW_COLUMNS
 
 
 def _of_shared(geometry: Geometry) -> Geometry:
