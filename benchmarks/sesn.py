@@ -5,8 +5,8 @@
 A step is forward, backward and Adam on a batch of 128 inside `lax.scan`, as the training loop runs it, four steps a
 call. All networks of a resolution are timed in turn and repeatedly in one process; the table shows the fastest
 repetition in ms, which a busy machine disturbs least, its ratio to the plain CNN (Table 4 of the paper), and the memory
-that XLA's analysis gives for temporaries. "cropped" and "padded" (28×28 only) compute SESN with a convolution per scale,
-with kernels of their own support or filled up with zeros to the largest one. The CNN is always included.
+that XLA's analysis gives for temporaries. At 28×28 SESN is also computed with a convolution per scale, with kernels of
+their own support ("cropped") or filled up with zeros to the largest one ("padded"). The CNN is always included.
 """
 
 import argparse

@@ -42,6 +42,7 @@ def strategies(kernel):
 def use_small_chunks(monkeypatch, chunk_bytes):
     for module in (patches, winograd):
         monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(patches, "SHARED_CHUNK_BYTES", chunk_bytes)
 
 
 def force(monkeypatch, strategy):
