@@ -4,8 +4,8 @@
 
 Four ways to take the same training steps, in turn within each round; the figures are medians over rounds:
 
-  bare     the jitted step alone, on a batch that already lies on the device: the floor
-  chunk    the compiled chunk alone, called again and again on the same block: device compute of our loop
+  bare     the jitted step called from Python, on a batch that already lies on the device
+  chunk    the compiled chunk alone, called again and again on the same block: device compute of our loop, its floor
   loop     our loop: index blocks, upload, dispatch, waiting
   python   a plain Python loop that gathers NumPy batches and feeds them to the jitted step
 

@@ -30,40 +30,53 @@ class TorchPeer:
         context.Process(target=_serve, args=(other, threads, clock, device), daemon=True).start()
 
     def seconds(self, name: str, batch: int, channels_last: bool, steps: int = 1, graph: bool = False) -> float:
-        """Returns the seconds of one step, the mean of `steps`; eager, or as a CUDA graph."""
+        """Returns the seconds of one step, the mean of `steps`; eager, or as a CUDA graph.
+
+        Raises:
+          RuntimeError: PyTorch could not do it, for want of a device or of memory, say.
+        """
         self._pipe.send((name, batch, channels_last, steps, graph))
-        return self._pipe.recv()
+        found = self._pipe.recv()
+        if isinstance(found, str):
+            raise RuntimeError(f"PyTorch, {name}: {found}")
+        return found
 
 
 def _serve(pipe, threads: int, clock, device: str) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    torch.set_default_device(device)
     finish = lambda: None  # noqa: E731
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
         finish = torch.cuda.synchronize
     torch.manual_seed(0)
-    make = functools.cache(_make_step)
+    make = functools.cache(functools.partial(_make_step, device))
     while True:
         try:
             name, batch, channels_last, steps, graph = pipe.recv()
         except EOFError:
             return
-        step = make(name, batch, channels_last, graph)
-        finish()
-        start = clock()
-        for _ in range(steps):
-            step()
-        finish()
-        pipe.send((clock() - start) / steps)
+        try:
+            step = make(name, batch, channels_last, graph)
+            finish()
+            start = clock()
+            for _ in range(steps):
+                step()
+            finish()
+            pipe.send((clock() - start) / steps)
+        except (RuntimeError, AssertionError) as error:  # torch.cuda asserts that it was compiled in
+            pipe.send(str(error).splitlines()[0])
 
 
-def _make_step(name: str, batch: int, channels_last: bool, graph: bool):
+def _make_step(device: str, name: str, batch: int, channels_last: bool, graph: bool):
     """Returns a function without arguments that takes one training step on random images."""
-    step = _make_eager_step(name, batch, channels_last, {"capturable": True} if graph else {})
+    import torch
+
+    # Only while it is made: as the default of every step, the device would also hold what Adam keeps on the host.
+    with torch.device(device):
+        step = _make_eager_step(name, batch, channels_last, {"capturable": True} if graph else {})
     return _captured(step) if graph else step
 
 
@@ -276,7 +289,7 @@ def _yoto_step(model, images, adam):
 
     def step():
         optimizer.zero_grad()
-        beta = torch.exp(torch.rand(len(images)) * (high - low) + low)
+        beta = torch.exp(torch.rand(len(images), device=images.device) * (high - low) + low)
         mean, std, output = model(images, beta)
         centre, raw = output.chunk(2, 1)
         width = 1e-6 + F.softplus(raw)
@@ -313,7 +326,7 @@ def _dcgan_step(place, images, adam):
     def step():
         discriminator.zero_grad()
         loss(discriminator(images), real).backward()
-        fake = generator(torch.randn(len(images), latent, 1, 1))
+        fake = generator(torch.randn(len(images), latent, 1, 1, device=images.device))
         loss(discriminator(fake.detach()), false).backward()
         optimizers[0].step()
         generator.zero_grad()

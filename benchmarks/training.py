@@ -4,10 +4,11 @@
 
 A step is forward, backward and Adam on random images, without augmentation: ours inside a compiled loop, as the
 training loop runs it, and "outside", called from Python; PyTorch's (an optional peer, `pip install torch`) with its
-modules, eager, in both of its memory layouts. On CPU every library has two threads. Where JAX finds a GPU both use it,
-and PyTorch is timed in two more ways, with its step captured as a CUDA graph. One round times each way once, for about
---seconds; ratios are those of images a second within a round, ours inside to PyTorch's: the median over rounds, with
-their range.
+modules and its default Adam, eager, in both of its memory layouts. On CPU PyTorch has two threads and JAX one per core
+that it may use (`taskset -c 0,1` makes that two). Where JAX finds a GPU both use it, and PyTorch is timed in two more
+ways, with its step captured as a CUDA graph. One round times each way once, by so many steps as took --seconds outside
+the loop, at most 200; ratios are those of images a second within a round, ours inside to PyTorch's: the median over
+rounds, with their range.
 """
 
 import argparse
@@ -15,9 +16,6 @@ import functools
 import importlib.metadata
 import importlib.util
 import json
-import os
-import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from measuring import new_report, save, spread
 from torch_peer import TorchPeer
 
 from jaxrepro.losses import vae as losses
@@ -39,6 +38,7 @@ from jaxrepro.models.dcgan import DCGANConfig, Discriminator, Generator
 from jaxrepro.models.scale.methods import make_model
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
+TORCH_VERSION = importlib.metadata.version("torch") if HAS_TORCH else None
 
 
 class Problem(NamedTuple):
@@ -174,7 +174,7 @@ class Ours:
         return (self.clock() - start) / steps
 
     def outside(self, steps: int) -> float:
-        keys = list(jax.random.split(jax.random.key(1), steps))
+        keys = jax.block_until_ready(list(jax.random.split(jax.random.key(1), steps)))
         start = self.clock()
         for key in keys:
             self.state = self._jitted(self.state, self.problem.images, self.problem.labels, key)
@@ -211,10 +211,6 @@ def measure(name: str, peer: TorchPeer | None, rounds: int, seconds: float, cloc
     return found
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="names of networks, with commas between")
@@ -225,33 +221,26 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="write the results here as JSON, beside those of other networks")
     args = parser.parse_args()
+    backend = jax.default_backend()
+    if args.processor_time and backend == "gpu":
+        parser.error("--processor_time does not count what a GPU computes; leave it out")
     report = json.loads(args.out.read_text()) if args.out and args.out.exists() else {"networks": {}}
     clock, threads = (time.process_time, 1) if args.processor_time else (time.perf_counter, 2)
-    backend = jax.default_backend()
-    report |= {
-        "command": f"python benchmarks/training.py --out=…/training-{backend}.json, a few networks at a time",
-        "threads": threads,
-        "device": f"{jax.devices()[0].device_kind}, {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "torch": importlib.metadata.version("torch") if HAS_TORCH else None,
-        },
-    }
     peer = TorchPeer(threads, clock, "cuda" if backend == "gpu" else "cpu") if HAS_TORCH else None
-    ways = ["inside", "outside", *(peer.ways if peer else ())]
-    print(f"| network     | {' | '.join(ways)} | to nchw (range) | to the best (range) |")
+    ways = (
+        ["inside", "outside", *peer.ways, "to nchw (range)", "to the best (range)"] if peer else ["inside", "outside"]
+    )
+    print(f"| network     | {' | '.join(ways)} |")
     for name in [n for n in NETWORKS if not args.only or n in args.only.split(",")]:
-        found = report["networks"][name] = measure(name, peer, args.rounds, args.seconds, clock)
+        found = measure(name, peer, args.rounds, args.seconds, clock)
+        report["networks"][name] = new_report(torch=TORCH_VERSION, torch_threads=threads, **found)
         cells = [f"{rate['median']:.4g}" for rate in found["images_per_s"].values()]
         for key in ("to_torch_nchw", "to_torch_best"):
             if key in found:
                 cells.append("{median:.2f} ({low:.2f} to {high:.2f})".format(**found[key]))
         print(f"| {name:11} | {' | '.join(cells)} |", flush=True)
         jax.clear_caches()
-        if args.out:
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        save(args.out, report)
 
 
 if __name__ == "__main__":
