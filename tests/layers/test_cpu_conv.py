@@ -147,6 +147,14 @@ def test_vmap_over_kernels_matches_one_kernel_at_a_time(strategy, monkeypatch):
     assert_close(together, jax.tree.map(lambda *parts: jnp.stack(parts), *alone))
 
 
+def test_gradients_of_shared_patches_match_lax_in_chunks(monkeypatch):
+    force(monkeypatch, Strategy.COLUMNS)
+    use_small_chunks(monkeypatch, 1 << 14)
+    x, kernel = draw(5, 9, 13, 2), draw(7, 7, 2, 3, seed=1)
+    ours = value_and_gradients(lambda x, w: conv2d(x, w), x, kernel)
+    assert_close(ours, value_and_gradients(lambda x, w: reference(x, w, 1, "SAME"), x, kernel))
+
+
 def test_shared_patches_have_gradients_inside_shard_map(monkeypatch):
     force(monkeypatch, Strategy.COLUMNS)
     x, kernel = draw(2, 8, 12, 1), draw(7, 7, 1, 3, seed=1)
