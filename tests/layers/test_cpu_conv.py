@@ -155,18 +155,22 @@ def test_gradients_of_shared_patches_match_lax_in_chunks(monkeypatch):
     assert_close(ours, value_and_gradients(lambda x, w: reference(x, w, 1, "SAME"), x, kernel))
 
 
-def test_shared_patches_have_gradients_inside_shard_map(monkeypatch):
-    force(monkeypatch, Strategy.COLUMNS)
-    x, kernel = draw(2, 8, 12, 1), draw(7, 7, 1, 3, seed=1)
-    gradient = jax.grad(lambda kernel, x: jnp.sum(jnp.sin(conv2d(x, kernel))))
+@pytest.mark.parametrize(("size", "strategy"), [(3, Strategy.COLUMNS), (7, Strategy.COLUMNS), (3, Strategy.WINOGRAD)])
+def test_gradients_in_a_loop_of_chunks_work_inside_shard_map(size, strategy, monkeypatch):
+    force(monkeypatch, strategy)
+    use_small_chunks(monkeypatch, 1 << 12)
+    x, kernel = draw(6, 8, 12, 1), draw(size, size, 1, 3, seed=1)
+    gradient = jax.grad(lambda kernel, x: jnp.sum(jnp.sin(conv2d(x, kernel))), (0, 1))
 
     def of_a_share(kernel, x):
-        return lax.psum(gradient(lax.pcast(kernel, "data", to="varying"), x), "data")
+        dw, dx = gradient(lax.pcast(kernel, "data", to="varying"), x)
+        return lax.psum(dw, "data"), dx
 
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    specs = {"in_specs": (jax.P(), jax.P("data")), "out_specs": jax.P()}
+    specs = {"in_specs": (jax.P(), jax.P("data")), "out_specs": (jax.P(), jax.P("data"))}
     shared = jax.jit(jax.shard_map(of_a_share, mesh=mesh, **specs))(kernel, x)
-    assert_near(shared, np.asarray(gradient(kernel, x)), 1e-6)
+    for ours, theirs in zip(shared, gradient(kernel, x)):
+        assert_near(ours, np.asarray(theirs), TOLERANCE[strategy])
 
 
 def test_winograd_inside_a_loop_equals_steps_outside(monkeypatch):

@@ -88,7 +88,14 @@ def map_and_sum(function: Callable[..., tuple], split: Split, *arrays: jax.Array
         mapped, total = chunks_from(0)
     else:
         mapped, total = jax.eval_shape(chunks_from, 0)
-        empty = jax.tree.map(lambda y: jnp.zeros((y.shape[0], count, *y.shape[2:]), y.dtype), mapped)
-        zeros = jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype), total)
+        empty = jax.tree.map(lambda y: _zeros(y, (y.shape[0], count, *y.shape[2:])), mapped)
+        zeros = jax.tree.map(lambda t: _zeros(t, t.shape), total)
         mapped, total = lax.fori_loop(0, count // together, body, (empty, zeros))
     return jax.tree.map(lambda y: y.reshape(y.shape[0] * count, *y.shape[2:]), mapped), total
+
+
+def _zeros(like: jax.ShapeDtypeStruct, shape: tuple[int, ...]) -> jax.Array:
+    """Returns zeros that vary over a `jax.shard_map`'s axes as `like` does, which a loop asks of what it carries."""
+    axes = tuple(like.manual_axis_type.varying) if like.manual_axis_type else ()
+    zeros = jnp.zeros(shape, like.dtype)
+    return lax.pcast(zeros, axes, to="varying") if axes else zeros

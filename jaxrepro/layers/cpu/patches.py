@@ -17,9 +17,11 @@ CHUNK_BYTES = 8 << 20  # of the patches of some images, by trial: their copies g
 MOST_BYTES = 128 << 20  # of the patches of one image that are summed to an input gradient
 # Patches of at most FEW_CHANNELS and at least MANY_TAPS a row, to at most MOST_OUTPUTS, take longer to copy than to
 # multiply. There PLACES neighbours in a row of at least FEW_COLUMNS share one patch, which is PLACES - 1 pixels wider.
-# By trial on two cores; a pixel that is not finite spoils what its neighbours' patches share with it, too.
+# By trial on two cores; a number that is not finite spoils results and taps of up to PLACES - 1 neighbours, too.
 FEW_CHANNELS, MANY_TAPS, MOST_OUTPUTS, FEW_COLUMNS, PLACES = 4, 7, 128, 12, 4
-SHARED_CHUNK_BYTES = 2 << 20  # of them in a kernel's gradient: in networks few large chunks lost what sharing gains
+# For a kernel's gradient such patches are cut into smaller chunks, where two of them go together: what computes g, in a
+# network, then fills one chunk while another is multiplied (`benchmarks/training.py --only="SESN's CNN"`).
+SHARED_CHUNK_BYTES = 2 << 20
 
 
 def correlate(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
@@ -79,8 +81,8 @@ def correlate_adjoint(g: jax.Array, kernel: jax.Array, geometry: Geometry) -> ja
 def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4) -> int:
     """Returns the size of the patches of x [B, H, W, channels] that a correlation has at a time.
 
-    A compiler keeps up to as much again for copies on the way. A kernel's gradient has larger chunks where the kernel
-    is large, of twice its size. Patches that places share take less than this.
+    A compiler keeps up to as much again for copies on the way. Not counted: a kernel's gradient has larger chunks where
+    the kernel is large, of twice its size, and that of shared patches is wider, (w + PLACES - 1) / w * PLACES times.
     """
     if geometry.size == (1, 1):
         return 0
@@ -91,17 +93,15 @@ def extra_bytes(batch: int, geometry: Geometry, channels: int, itemsize: int = 4
 def _kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
     num_in, num_out = x.shape[3], g.shape[3]
     if not _places_share(geometry, num_in, num_out):
-        return _kernel_gradient_each(x, g, geometry, CHUNK_BYTES)
+        return _kernel_gradient_of(x, g, geometry)
     g = jnp.pad(g, ((0, 0), (0, 0), (0, -g.shape[2] % PLACES), (0, 0)))
-    wide = _kernel_gradient_each(x, g, _of_shared(geometry), SHARED_CHUNK_BYTES, PLACES)
+    wide = _kernel_gradient_of(x, g, _of_shared(geometry), PLACES)
     wide = wide.reshape(*wide.shape[:3], PLACES, num_out)
     return sum(wide[:, i : i + geometry.kernel[1], :, i] for i in range(PLACES))
 
 
-def _kernel_gradient_each(
-    x: jax.Array, g: jax.Array, geometry: Geometry, chunk_bytes: int, places: int = 1
-) -> jax.Array:
-    """Every patch is that of so many neighbours in a row of g, whose outputs [places, O] are one axis of the result."""
+def _kernel_gradient_of(x: jax.Array, g: jax.Array, geometry: Geometry, places: int = 1) -> jax.Array:
+    """Returns [h, w, I, places * O]; a patch of `geometry` is that of so many (`places`) neighbours in a row of g."""
     num_in, num_out = x.shape[3], places * g.shape[3]
     if geometry.size == (1, 1):
         kernel = jax.ShapeDtypeStruct((*geometry.kernel, num_in, num_out), x.dtype)
@@ -112,7 +112,7 @@ def _kernel_gradient_each(
     patches_first = width >= WIDE or width < NARROW * num_out
 
     def gradient_of_chunk(x: jax.Array, g: jax.Array) -> jax.Array:
-        if places > 1:  # Not fused: what computes g would write it into the wider rows number by number.
+        if places > 1:  # Not fused: what computes this chunk of g would write it into the wider rows number by number.
             g = lax.optimization_barrier(g)
         columns, g = _columns(x, geometry), g.reshape(-1, num_out)
         if width >= WIDE:
@@ -121,7 +121,10 @@ def _kernel_gradient_each(
         return lax.dot_general(*factors, (((0,), (0,)), ((), ())))
 
     whole = x.dtype.itemsize * width * num_out
-    split = _split(x, geometry, max(chunk_bytes, 2 * whole))  # every chunk reads and writes the sum
+    split = _split(x, geometry, max(CHUNK_BYTES, 2 * whole))  # every chunk reads and writes the sum
+    if places > 1:
+        small = _split(x, geometry, max(SHARED_CHUNK_BYTES, 2 * whole))
+        split = small if small.together > 1 else split
     total = chunks.sum_over_images(gradient_of_chunk, split, x, g)
     if patches_first:
         return total.reshape(*geometry.kernel, num_in, num_out)
